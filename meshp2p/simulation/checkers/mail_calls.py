@@ -30,14 +30,15 @@ class _State:
 
 
 class _Line:
-    """One recipient at one home: how often in a row it was refused, and when it was last offered and took something."""
+    """One recipient at one home: how often in a row it was refused, when it was offered something last, and the boot of
+    the home that took each message."""
 
-    __slots__ = ("offered_at", "refusals", "taken_at")
+    __slots__ = ("offered_at", "refusals", "taken")
 
     def __init__(self) -> None:
         self.refusals = 0
         self.offered_at = -1.0
-        self.taken_at = -1.0
+        self.taken: dict[str, int] = {}
 
 
 class MailCalls(Checker):
@@ -106,6 +107,7 @@ class MailCalls(Checker):
 
     def _note_outcomes(self, host: Host, home: str, request: Deliver, reply: DeliverReply) -> None:
         blocked: dict[str, str] = {}
+        at_home = host.listed.get(home)
         for parcel, outcomes in zip(request.parcels, reply.outcomes, strict=False):
             for recipient, outcome in zip(parcel.recipients, outcomes, strict=False):
                 line = self._lines.get((host.key, host.life, home, recipient))
@@ -113,7 +115,7 @@ class MailCalls(Checker):
                     continue
                 if outcome is Outcome.TAKEN:
                     line.refusals = 0
-                    line.taken_at = self.oracle.engine.now
+                    line.taken[parcel.message.id] = request.boot or (0 if at_home is None else at_home.boot)
                     blocked.pop(recipient, None)
                 elif outcome is Outcome.FULL or outcome is Outcome.ELSEWHERE:
                     blocked.setdefault(recipient, parcel.message.id)
@@ -122,18 +124,18 @@ class MailCalls(Checker):
             line = self._lines[host.key, host.life, home, recipient]
             due = engine.now + 1.25 * config.delivery_pause(line.refusals) + AGAIN_WITHIN
             line.refusals += 1
-            engine.at(due, self._look, (host, host.life, home, recipient, message_id, engine.now))
+            engine.at(due, self._look, (host, host.life, home, recipient, message_id, request.boot, engine.now))
 
-    def _look(self, argument: tuple[Host, int, str, str, str, float]) -> None:
-        host, life, home, recipient, message_id, refused_at = argument
+    def _look(self, argument: tuple[Host, int, str, str, str, int, float]) -> None:
+        host, life, home, recipient, message_id, boot, refused_at = argument
         line = self._lines.get((host.key, life, home, recipient))
         oracle = self.oracle
         is_quiet = oracle.disturbed_at < refused_at and not oracle.active_troubles()
         is_well = host.life == life and host in oracle.live and self._happened_at.get(host.key, -1.0) < refused_at
         record = host.listed.get(recipient)
         is_open = (recipient, message_id) not in oracle.acknowledged and record is not None and record.home == home
-        # a call that was under way at the refusal may have brought it
-        is_waiting = line is not None and line.offered_at <= refused_at and line.taken_at <= refused_at
+        # another call may have brought it to the next process of the home, and this one came late
+        is_waiting = line is not None and line.offered_at <= refused_at and line.taken.get(message_id, boot - 1) < boot
         if is_waiting and is_quiet and is_well and is_open:
             after = oracle.engine.now - refused_at
             self.violated(host, f"has not offered {home} the mail of {recipient} again, {after:.1f} s after a refusal")
