@@ -95,7 +95,8 @@ CALM: Final = 30.0
 """The number of seconds without a fault after which a run counts as calm. Chosen, not measured."""
 
 UNDER_WAY: Final = 8
-"""How many things may be under way in calm, plus one for each eight listed instances. Runs have at most 5."""
+"""How many things may be under way in calm, plus one for each eight listed instances. Runs have at most 5, beside the
+calls for a lease."""
 
 ROOM: Final = 256
 """How many entries of things that are over a table of ``HEAPS`` may have."""
@@ -142,7 +143,8 @@ class Tables(Checker):
         oracle, config = self.oracle, self.oracle.config
         listed = sizes["Members.records"]
         if is_calm and name in TRANSIENT:
-            return UNDER_WAY + listed // 8
+            asks = listed if config.quorum and name == "NodeState._calls" else 0  # a leader asks all nodes at once
+            return UNDER_WAY + listed // 8 + asks
         if is_calm and name in OPEN:
             return self._copies(since=oracle.engine.now - CALM) + UNDER_WAY
         if name in ("Members.records", "Members.departed"):
