@@ -33,6 +33,7 @@ from meshp2p.wire.status_contract import StatusResponse
 
 __all__ = [
     "add_commands",
+    "add_node_choice",
     "add_node_options",
     "expect_member",
     "find_announced",
@@ -62,7 +63,13 @@ def add_commands(commands: Any) -> None:
 
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that queries a node."""
+    """Add the options of every command that prints the answer of a node."""
+    add_node_choice(parser)
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def add_node_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the node to ask."""
     parser.add_argument(
         "--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (default: any node that is found)"
     )
@@ -71,7 +78,6 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the mesh of the node to find (default: MESHP2P_MESH, or the joined one)",
     )
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
 async def _agents(options: argparse.Namespace) -> int:

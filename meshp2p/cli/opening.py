@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from meshp2p.cli.ask import open_client
+from meshp2p.cli.ask import add_node_choice, open_client
 from meshp2p.cli.output import warn, write_line
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import is_loopback
@@ -31,10 +31,7 @@ def add_commands(commands: Any) -> None:
         description="Open the live page of a node in a browser. In a secured mesh the browser gets a session of 12"
         " hours, with the rights of MESHP2P_TOKEN, or else to read and to act as the agents of this machine.",
     )
-    parser.add_argument("--node", metavar="NODE", help="the node, HOST:PORT or URL (default: any node that is found)")
-    parser.add_argument(
-        "--mesh", metavar="NAME", help="the mesh of the node to find (default: MESHP2P_MESH, or the joined one)"
-    )
+    add_node_choice(parser)
     parser.add_argument(
         "--print",
         dest="is_printed",

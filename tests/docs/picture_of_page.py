@@ -10,8 +10,8 @@ import httpx
 import trio
 
 from meshp2p import MeshNode, ProtocolConfig, ReceivedMessage
+from tests.browser import open_browser
 from tests.http.meshes import open_mesh, registration
-from tests.node.browser import open_browser
 
 DOCS = Path(__file__).parents[2] / "docs"
 IDS = ("editor-1", "painter-1", "painter-2", "translator-1", "writer-1")

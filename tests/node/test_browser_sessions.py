@@ -18,7 +18,7 @@ from meshp2p.cli import main
 from meshp2p.client import MeshClient
 from meshp2p.errors import MeshError, RequestRefused
 from meshp2p.store.credentials import CredentialDirectory
-from tests.node.browser import needs_browser, open_browser
+from tests.browser import needs_browser, open_browser
 from tests.node.test_http_callers import ACTS, OPTIONS, calling, revoke_token, token_of
 from tests.node.users import Users
 

@@ -33,8 +33,8 @@ from meshp2p.wire.status_contract import (
     WatchStatus,
     WorkStatus,
 )
+from tests.browser import Tab, needs_browser, open_browser
 from tests.http.meshes import calling, open_mesh, registration
-from tests.node.browser import Tab, needs_browser, open_browser
 from tests.node.test_revocation import until_listed
 from tests.node.test_verdict import FAULTS
 from tests.simulation.pictures.images import count_colours

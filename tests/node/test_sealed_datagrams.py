@@ -86,6 +86,18 @@ async def two_nodes(users: Users, **options: Any) -> AsyncIterator[tuple[MeshNod
             yield one, two
 
 
+@contextlib.asynccontextmanager
+async def two_of_one_user() -> AsyncIterator[tuple[MeshNode, MeshNode]]:
+    options = {**OPTIONS, "in_loop": True}
+    async with (
+        meshp2p.open_node(id="one", **options) as one,
+        meshp2p.open_node(id="two", join=seed(one), **options) as two,
+    ):
+        for node in (one, two):
+            await node.wait_for_members(2, timeout=60)
+        yield one, two
+
+
 async def test_what_strangers_forge_changes_nothing_and_is_counted(users: Users) -> None:
     async with two_nodes(users) as nodes:
         leader = (await nodes[0].wait_for_leader(timeout=60)).id
@@ -320,13 +332,7 @@ async def test_a_node_without_room_for_pairs_of_keys_renews_its_own(
 ) -> None:
     monkeypatch.setattr(driver_module, "CROWDED_SECONDS", 0.05)
     users.found("anna")
-    options = {**OPTIONS, "in_loop": True}
-    async with (
-        meshp2p.open_node(id="one", **options) as one,
-        meshp2p.open_node(id="two", join=seed(one), **options) as two,
-    ):
-        for node in (one, two):
-            await node.wait_for_members(2, timeout=60)
+    async with two_of_one_user() as (one, two):
         driver = one._node._driver
         guard = driver._guard
         assert isinstance(guard, NodeGuard)
@@ -373,13 +379,7 @@ async def test_nodes_that_slept_through_two_renewals_find_back_to_each_other(
 
     monkeypatch.setattr(DatagramSocket, "send_nowait", send_unless_cut)
     users.found("anna")
-    options = {**OPTIONS, "in_loop": True}
-    async with (
-        meshp2p.open_node(id="one", **options) as one,
-        meshp2p.open_node(id="two", join=seed(one), **options) as two,
-    ):
-        for node in (one, two):
-            await node.wait_for_members(2, timeout=60)
+    async with two_of_one_user() as (one, two):
         drivers = [node._node._driver for node in (one, two)]
         is_cut = True
         for driver in drivers:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,33 +12,14 @@ from meshp2p.core.events import InstanceDied, InstanceSuspected, LeadershipChang
 from meshp2p.simulation.pictures import render_html, write_html
 from meshp2p.virtual.faults import Partition
 from meshp2p.virtual.trace import What
+from tests.browser import ARGUMENTS, CHROMIUM, home_in, needs_browser
 from tests.simulation.chains import view_at, why
 from tests.simulation.pictures.images import count_colours
 from tests.simulation.pictures.pages import Page
 from tests.simulation.pictures.runs import Run, a_partition, by_hand
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, needs_browser]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="needs a browser: chromium (on Debian and Ubuntu: apt install chromium)"
-    ),
-]
-
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--force-device-scale-factor=1",
-)
 HOSTILE = "</script><img src=x onerror=\"document.documentElement.dataset.error='ran'\"><!--<script>"
 
 
@@ -50,13 +29,13 @@ def browse(run: Run, directory: Path, fragment: str, *arguments: str) -> str:
     if not path.exists():
         write_html(run.trace, run.schedule, run.result, path)
     profile = directory / "profile"
-    home = {**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory), "XDG_CACHE_HOME": str(directory)}
     assert CHROMIUM is not None
+    scale = "--force-device-scale-factor=1"
     done = subprocess.run(
-        [CHROMIUM, *ARGUMENTS, f"--user-data-dir={profile}", *arguments, f"{path.as_uri()}#{fragment}"],
+        [CHROMIUM, *ARGUMENTS, scale, f"--user-data-dir={profile}", *arguments, f"{path.as_uri()}#{fragment}"],
         capture_output=True,
         check=True,
-        env=home,
+        env=home_in(directory),
         timeout=100,
     )
     return done.stdout.decode()

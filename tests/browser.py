@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trio
 
-__all__ = ["Tab", "needs_browser", "open_browser"]
+__all__ = ["ARGUMENTS", "CHROMIUM", "Tab", "home_in", "needs_browser", "open_browser"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -34,8 +34,12 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--remote-debugging-pipe",
 )
+
+
+def home_in(directory: Path) -> dict[str, str]:
+    """Return the environment of a browser that writes only into this directory."""
+    return {**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory), "XDG_CACHE_HOME": str(directory)}
 
 
 class Browser:
@@ -145,15 +149,15 @@ class Tab:
 async def open_browser(directory: Path) -> AsyncIterator[Tab]:
     """Run a browser with an empty profile in this directory, and open a tab."""
     assert CHROMIUM is not None
-    home = {**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory), "XDG_CACHE_HOME": str(directory)}
+    profile = f"--user-data-dir={directory / 'profile'}"
     # The browser reads commands from its descriptor 3 and writes to 4: the shell puts the ends of the pipes there.
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
     command = f'exec "$0" "$@" 3<&{in_read} 4>&{out_write}'
     process = await trio.lowlevel.open_process(
-        ["/bin/bash", "-c", command, CHROMIUM, *ARGUMENTS, f"--user-data-dir={directory / 'profile'}", "about:blank"],
+        ["/bin/bash", "-c", command, CHROMIUM, *ARGUMENTS, "--remote-debugging-pipe", profile, "about:blank"],
         pass_fds=(in_read, out_write),
-        env=home,
+        env=home_in(directory),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
