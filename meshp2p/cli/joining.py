@@ -36,7 +36,7 @@ from meshp2p.wire.codec import Codec
 __all__ = ["INVITATION_PREFIX", "add_commands", "resolve"]
 
 INVITATION_PREFIX: Final = "meshp2p join "
-"""How the name begins under which an invitation is announced."""
+"""The prefix of the names under which invitations are announced."""
 
 CODE_SECONDS = 600.0
 """How long a code is valid."""

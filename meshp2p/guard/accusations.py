@@ -12,7 +12,7 @@ ACCUSATIONS_MAX: Final = 64
 measured."""
 
 ACCUSATIONS_PER_SECOND: Final = 2.0
-"""How fast a machine may accuse for long. Chosen, not measured."""
+"""The rate at which a machine regains accusations. Chosen, not measured."""
 
 ACCUSERS_MAX: Final = 4096
 """Machines whose accusations are counted. Chosen, not measured."""

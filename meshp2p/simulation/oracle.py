@@ -113,7 +113,7 @@ class Oracle:
         self.agents_tried_at: dict[str, float] = {}
         """When each last tried to register or to send a heartbeat."""
         self.genuine: Genuine | None = None
-        """What the machines and nodes of a secured mesh really said; None in an open one."""
+        """The genuine statements of the machines and nodes of a secured mesh; None in an open mesh."""
         self.shut_out: dict[str, float] = {}
         """When the machine of each node was revoked."""
         self.map_writes: list[MapWrite] = []

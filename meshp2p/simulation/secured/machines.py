@@ -157,7 +157,7 @@ class NodeSecurity:
 
     @property
     def fingerprint(self) -> bytes:
-        """That of the machine."""
+        """The fingerprint of the machine's key."""
         return self.machine.key.fingerprint
 
     @property

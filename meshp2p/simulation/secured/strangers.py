@@ -1,4 +1,4 @@
-"""What strangers show who were not invited, or whose process has ended."""
+"""The identities that impostors show: former ones, and forged ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Identity = tuple[tuple[bytes, ...], bytes]
 
 
 def old_identity(machines: Sequence[MachineOnDisk], draw: random.Random) -> Identity | None:
-    """That of a process that was followed by a later one; None if there is none yet."""
+    """Return the identity of a process that has a successor, or None if there is none yet."""
     restarted = [machine for machine in machines if len(machine.processes) > 1]
     if not restarted:
         return None
@@ -27,8 +27,8 @@ def old_identity(machines: Sequence[MachineOnDisk], draw: random.Random) -> Iden
 
 
 def forged_identity(machines: Sequence[MachineOnDisk], draw: random.Random) -> Identity:
-    """That of a machine of another mesh, of one that no member has invited, or of a process that its machine has not
-    started."""
+    """Return an identity of a machine of another mesh, of a machine that no member has invited, or of a process that
+    its machine has not started."""
     key = make_key("stranger")
     member = draw.choice(machines)
     mesh_id = mesh_id_of(member.root.public)
