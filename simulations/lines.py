@@ -23,7 +23,7 @@ BUDGETS = {
     "guard": 430,
     "http": 2180,
     "net": 2920,
-    "node": 5250,
+    "node": 5270,
     "recording": 800,
     "simulation": 8260,
     "store": 970,
@@ -31,7 +31,7 @@ BUDGETS = {
     "threaded": 1700,
     "trust": 1740,
     "virtual": 820,
-    "wire": 1510,
+    "wire": 1530,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be
 deleted instead."""

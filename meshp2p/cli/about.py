@@ -34,7 +34,7 @@ __all__ = ["add_commands"]
 
 _COUNT: Final = 4
 _PAST_SECONDS: Final = 30.0
-_PAST_MAX: Final = 4096
+_PAST_MAX: Final = 16384
 _STATES: Final = {MemberDiedEvent: "dead", MemberLeftEvent: "gone"}
 
 

@@ -1,6 +1,7 @@
 """The live page: one HTML file, which loads nothing but the API of the node that serves it.
 
-The policy allows the style and the script of the file by their hashes, and connections to the node itself.
+The words for evidence are filled in from the table that events and the verdict use. The policy allows the style and the
+script of the file by their hashes, and connections to the node itself.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import functools
 import hashlib
 from importlib import resources
 
+import msgspec
+
 from meshp2p.http.request import Headers, Response
 from meshp2p.http.routes import PAGE_TYPE
+from meshp2p.wire.event_contract import EVIDENCE_TEXTS
 
 __all__ = ["page_response"]
 
@@ -25,6 +29,7 @@ def page_response() -> Response:
 @functools.cache
 def _load() -> tuple[bytes, Headers]:
     body = resources.files(__package__).joinpath("page.html").read_bytes()
+    body = body.replace(b"const EVIDENCE = {}", b"const EVIDENCE = " + msgspec.json.encode(EVIDENCE_TEXTS))
     policy = "; ".join(
         (
             "default-src 'none'",

@@ -2,7 +2,8 @@
 
 The log keeps nothing for a reader but its place: it is written once and read by all. A reader whose place is no longer
 in the log is told so, and gets a snapshot. The log begins with the first reader. The past is kept from the start, for
-readers that ask for it: all events but the updates of members, which would soon crowd out the others.
+readers that ask for it: all events but the updates of members. It has room for each kind of event by itself, so that
+agents that come and go do not crowd out a death or a change of the leader.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from meshp2p.core.events import Event, InstanceUpdated
+from meshp2p.core.events import Event, InstanceEvent, InstanceUpdated
 from meshp2p.core.record import tag_of
 from meshp2p.core.view import View
 from meshp2p.errors import NodeClosed
@@ -31,9 +32,11 @@ from meshp2p.wire.event_contract import HEARTBEAT_SECONDS, EventsLostEvent, Mesh
 __all__ = ["EventLog", "streamed"]
 
 EVENTS_MAX: Final = 1024
+"""The most events in the log, and the most of each kind in the past. Chosen, not measured."""
+
 EVENTS_BYTES_MAX: Final = 4 * 1024 * 1024
 PAST_BYTES_MAX: Final = 1024 * 1024
-"""How much of the past is kept. Chosen, not measured."""
+"""How much of the log and of the past is kept. Chosen, not measured."""
 
 _PIECE_BYTES: Final = 64 * 1024  # at a time to one reader: chosen, not measured
 _STEP_MEMBERS: Final = 100  # of a snapshot in one turn of the loop: chosen, not measured
@@ -44,9 +47,8 @@ _END: Final = b": this node leaves the mesh\n\n"
 class _LatestFrames:
     """The latest events, as readers get them, within limits. They are numbered from 1; ``last`` is the latest."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self) -> None:
         self.last = 0
-        self._bytes_max = bytes_max
         self._bytes = 0
         self._frames: collections.deque[bytes] = collections.deque()
 
@@ -59,7 +61,7 @@ class _LatestFrames:
         self.last += 1
         self._frames.append(frame)
         self._bytes += len(frame)
-        while len(self._frames) > EVENTS_MAX or self._bytes > self._bytes_max:
+        while len(self._frames) > EVENTS_MAX or self._bytes > EVENTS_BYTES_MAX:
             self._bytes -= len(self._frames.popleft())
 
     async def write(self, place: int, write: Write) -> int:
@@ -75,6 +77,37 @@ class _LatestFrames:
         return place
 
 
+class _Past:
+    """The latest events of each kind, within limits. They are numbered from 1; ``last`` is the latest."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self._bytes = 0
+        self._frames: dict[int, bytes] = {}
+        self._numbers: dict[object, collections.deque[int]] = collections.defaultdict(collections.deque)
+
+    def add(self, kind: object, frame: bytes) -> None:
+        self.last += 1
+        self._frames[self.last] = frame
+        self._numbers[kind].append(self.last)
+        self._bytes += len(frame)
+        while len(longest := max(self._numbers.values(), key=len)) > EVENTS_MAX or self._bytes > PAST_BYTES_MAX:
+            self._bytes -= len(self._frames.pop(longest.popleft()))
+
+    async def write(self, write: Write) -> None:
+        """Write all events in their order, and those that happen meanwhile, in pieces."""
+        told = 0
+        while told < self.last:
+            numbers = [number for number in self._frames if number > told]
+            told = self.last
+            piece = bytearray()
+            for number in numbers:
+                piece += self._frames.get(number, b"")  # it may be forgotten meanwhile
+                if piece and (len(piece) >= _PIECE_BYTES or number == numbers[-1]):
+                    await write(bytes(piece))
+                    piece.clear()
+
+
 class EventLog:
     """Numbers the events of one node. An event's id is ``STAMP-NUMBER``; the stamp is that of this life of the node, so
     that an id of another node is not taken for one of this."""
@@ -83,8 +116,8 @@ class EventLog:
         self._machine = machine
         self._wall_ms = wall_ms
         self._stamp = f"{(tag_of(machine.id) ^ machine.own.boot) & (1 << 64) - 1:016x}"
-        self._log = _LatestFrames(EVENTS_BYTES_MAX)
-        self._past = _LatestFrames(PAST_BYTES_MAX)
+        self._log = _LatestFrames()
+        self._past = _Past()
         self._arrived = trio.Event()
         self._is_read = self._is_ended = False
         self._snapshot: tuple[int, bytes] | None = None
@@ -100,7 +133,8 @@ class EventLog:
         if shown is not None:
             frame = self._frame(streamed(shown, rfc3339(self._wall_ms())))
             if not is_update:
-                self._past.add(frame)
+                is_hosted = isinstance(event, InstanceEvent) and not event.record.is_node
+                self._past.add((type(event), is_hosted), frame)
             if self._is_read:
                 self._snapshot = None
                 self._log.add(b"id: %b\n%b" % (self._id(self._log.last + 1), frame))
@@ -129,11 +163,9 @@ class EventLog:
 
     async def _stream(self, last_id: str | None, has_past: bool, write: Write) -> None:
         self._is_read = True
-        log, past, place = self._log, self._past, None
+        log, place = self._log, None
         if has_past:
-            told = past.begin
-            while told < past.last:
-                told = await past.write(max(told, past.begin), write)
+            await self._past.write(write)
         if last_id is None:
             place = await self._write_snapshot(write)
         elif (known := self._place_of(last_id)) is not None:

@@ -31,6 +31,7 @@ from meshp2p.core.events import (
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.view import View
 from meshp2p.node.instance import Instance, instance_of
+from meshp2p.wire.event_contract import EVIDENCE_TEXTS
 
 __all__ = [
     "EventsLost",
@@ -186,14 +187,6 @@ def event_of(
             return event
 
 
-_REASONS: Final[dict[Evidence, str]] = {
-    "silent": "does not answer",
-    "refused": "its process is gone",
-    "no_heartbeat": "sent no heartbeat",
-    "home_lost": "its home is gone",
-}
-
-
 def event_text(event: NodeEvent) -> str:
     """Describe an event in one line."""
     match event:
@@ -202,7 +195,7 @@ def event_text(event: NodeEvent) -> str:
             return "no leader" if leader is None else f"leader is {leader.id}{epoch}"
         case MemberSuspected(by=by, evidence=evidence) | MemberDied(by=by, evidence=evidence):
             name = type(event).__name__.removeprefix("Member").lower()
-            return f"{name} {event.id} ({_REASONS[evidence]}{'' if by is None else f', found by {by}'})"
+            return f"{name} {event.id} ({EVIDENCE_TEXTS[evidence]}{'' if by is None else f', found by {by}'})"
         case MemberEvent():
             return f"{type(event).__name__.removeprefix('Member').lower()} {event.id}"
         case NetworkProblemFound(reason=reason, advice=advice):

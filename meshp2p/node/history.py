@@ -10,6 +10,7 @@ import trio
 
 from meshp2p.core.events import (
     Event,
+    Evidence,
     InstanceDied,
     InstanceJoined,
     InstanceLeft,
@@ -34,7 +35,7 @@ class Death(NamedTuple):
     record: Record
     at: float
     by: str
-    evidence: str
+    evidence: Evidence
 
 
 class Removal(NamedTuple):

@@ -39,7 +39,7 @@ __all__ = ["LISTED_MAX", "StatusBoard"]
 _T = TypeVar("_T")
 
 LISTED_MAX: Final = 1000
-"""The most agents in a status, and entries of its other lists but the nodes. Chosen, not measured."""
+"""The most agents in a status, and entries of each of its other lists. Chosen, not measured."""
 
 DETAIL_MAX: Final = 1024
 """The most bytes of the metrics of an agent in a status, and characters of all its capabilities, and of all its
@@ -134,6 +134,7 @@ class StatusBoard:
             agents=agents,
             work=_work(facts.all_reports, {agent.id: _shortened(agent.capabilities) for agent in listed}),
             network=NetworkStatus(
+                len(facts.nodes) + sum(one.is_node for one in facts.dead),
                 _nodes(facts, machine.round_trips),
                 _first(
                     WatchStatus(report.id, watch.node, _rounded(watch.round_trip) or None)
@@ -270,7 +271,8 @@ def _first(entries: Iterable[_T]) -> list[_T]:
 def _nodes(facts: Facts, round_trips: Mapping[str, float]) -> list[NodeStatus]:
     islands = find_islands(facts)
     nodes = [_node(node, islands[node.id], round_trips.get(node.id), facts) for node in facts.nodes]
-    return nodes + [NodeStatus(one.id, None, "dead", islands.get(one.id, 0), None) for one in facts.dead if one.is_node]
+    nodes += [NodeStatus(one.id, None, "dead", islands.get(one.id, 0), None) for one in facts.dead if one.is_node]
+    return _first(sorted(nodes, key=lambda node: (node.id != facts.own.id, node.state == "alive")))
 
 
 def _node(node: ListedInstance, island: int, round_trip: float | None, facts: Facts) -> NodeStatus:

@@ -11,8 +11,10 @@ from typing import Final
 
 import msgspec
 
+from meshp2p.core.events import Evidence
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.record import State
+from meshp2p.wire.event_contract import EVIDENCE_TEXTS
 from meshp2p.wire.reports import HandlerLoad, NodeReport
 from meshp2p.wire.status_contract import Finding, Severity, Verdict
 
@@ -61,7 +63,7 @@ class DeadAgent:
     id: str
     seconds: float
     by: str
-    evidence: str
+    evidence: Evidence
     is_node: bool
 
 
@@ -89,14 +91,6 @@ class Facts:
     @property
     def nodes(self) -> list[ListedInstance]:
         return [agent for agent in self.agents if agent.home == agent.id]
-
-
-_EVIDENCE: Final = {
-    "silent": "it did not answer",
-    "refused": "its process is gone",
-    "no_heartbeat": "it sent no heartbeat",
-    "home_lost": "its home is gone",
-}
 
 
 def find_problems(facts: Facts) -> list[Finding]:
@@ -204,7 +198,7 @@ def _dead(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "dead_agent",
             "error",
-            f"{one.id} died {duration(one.seconds)} ago: {_EVIDENCE.get(one.evidence, one.evidence)}{by}",
+            f"{one.id} died {duration(one.seconds)} ago: {EVIDENCE_TEXTS[one.evidence]}{by}",
             f"start {one.id} again; an agent that ends on purpose leaves or deregisters first",
             (one.id,),
         )

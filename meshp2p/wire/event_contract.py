@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,7 @@ from meshp2p.core.events import Evidence
 from meshp2p.wire.contract import InstanceDetail, LeaderResponse
 
 __all__ = [
+    "EVIDENCE_TEXTS",
     "HEARTBEAT_SECONDS",
     "ContactLostEvent",
     "ContactRestoredEvent",
@@ -36,6 +37,14 @@ __all__ = [
 HEARTBEAT_SECONDS = 15.0
 """The pause between comments in a stream without events. Chosen, not measured: proxies close a connection that is
 silent for 30 to 60 s."""
+
+EVIDENCE_TEXTS: Final[dict[Evidence, str]] = {
+    "silent": "it did not answer",
+    "refused": "its process is gone",
+    "no_heartbeat": "it sent no heartbeat",
+    "home_lost": "its home is gone",
+}
+"""What people read of each kind of evidence: in events, in the verdict, and on the live page."""
 
 
 def _type_of(class_name: str) -> str:

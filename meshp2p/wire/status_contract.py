@@ -159,8 +159,10 @@ class LeaderTerm(msgspec.Struct, frozen=True):
 
 
 class NetworkStatus(msgspec.Struct, frozen=True):
-    """The nodes and the paths between them. ``leaders`` are the latest changes, the newest last."""
+    """The nodes and the paths between them. ``nodes`` are at most 1,000 of ``nodes_total``: the one that answers, then
+    those that are not alive. ``leaders`` are the latest changes, the newest last."""
 
+    nodes_total: int
     nodes: list[NodeStatus]
     watches: list[WatchStatus]
     blocked: list[BlockedLink]
@@ -178,8 +180,8 @@ class TimeSeries(msgspec.Struct, frozen=True):
 
 class StatusResponse(msgspec.Struct, frozen=True):
     """The state of the mesh as one node sees it at ``at``. ``reports`` nodes, with the one that answers, told of
-    themselves. ``agents`` has those with the most trouble first, at most 1,000 of ``agents_total``; the other lists,
-    except the nodes, have at most 1,000 entries too. ``series`` is null unless it was asked for; its values are
+    themselves. ``agents`` has those with the most trouble first, at most 1,000 of ``agents_total``; the other lists
+    have at most 1,000 entries too. ``series`` is null unless it was asked for; its values are
     ``series_interval`` seconds apart."""
 
     at: str

@@ -120,7 +120,7 @@ async def test_why_says_what_happened_to_a_dead_agent(capsys: pytest.CaptureFixt
         assert said[:3] == [
             "agent\\x1b is dead",
             "joined agent\\x1b",
-            "died agent\\x1b (sent no heartbeat, found by node)",
+            "died agent\\x1b (it sent no heartbeat, found by node)",
         ]
         assert re.fullmatch(r"now: agent\\x1b died \d+ \w+ ago: it sent no heartbeat, found by node", said[3])
         assert said[4].startswith("  -> start agent\\x1b again")
@@ -211,11 +211,11 @@ async def test_why_follows_the_causes_to_the_home(
             "agent is dead",
             "joined home",
             "joined agent",
-            "suspected home (does not answer, found by x)",
+            "suspected home (it did not answer, found by x)",
             "recovered home",
             "no path to home, directly or through other nodes; messages for it wait: timed out",
-            "suspected home (does not answer, found by y)",
-            "died home (does not answer, found by y)",
+            "suspected home (it did not answer, found by y)",
+            "died home (it did not answer, found by y)",
             "died agent (its home is gone, found by z)",
         ]
 
@@ -243,7 +243,7 @@ async def test_a_suspect_is_shown_with_who_suspects_it_and_that_it_is_not_reache
             monkeypatch.setattr(about, name, function)
         code, out, _ = await sh.run("agent", "b")
         assert code == 0
-        assert "suspected       2026-11-30T12:00:02.000Z: suspected b (does not answer, found by y)" in out
+        assert "suspected       2026-11-30T12:00:02.000Z: suspected b (it did not answer, found by y)" in out
         assert "reached         no: node 'b' does not answer: timed out" in out
         told = await sh.json("agent", "b")
         assert (told["agent"]["state"], told["suspicion"]["by"]) == ("suspect", "y")

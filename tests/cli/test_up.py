@@ -43,7 +43,7 @@ DETAIL = json.loads(msgspec.json.encode(listed_detail_of(LISTED)))
 
 EVENTS: list[tuple[NodeEvent, str, dict[str, object]]] = [
     (MemberJoined(A), "joined a", {"type": "member_joined"}),
-    (MemberDied(A), "died a (does not answer)", {"type": "member_died", "by": None, "evidence": "silent"}),
+    (MemberDied(A), "died a (it did not answer)", {"type": "member_died", "by": None, "evidence": "silent"}),
     (
         MemberSuspected(A, "b", "refused"),
         "suspected a (its process is gone, found by b)",

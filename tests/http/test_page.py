@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+from typing import get_args
 
 import httpx
 
+from meshp2p.core.events import Evidence
 from meshp2p.http.page import page_response
+from meshp2p.wire.event_contract import EVIDENCE_TEXTS
 from tests.http.meshes import open_mesh
 
 PAGE = b"".join(page_response().parts).decode()
@@ -28,6 +32,13 @@ async def test_each_node_serves_it_to_a_browser() -> None:
 
 def test_it_is_small() -> None:
     assert len(PAGE.encode()) < 60 * KIB
+
+
+def test_its_words_for_evidence_are_those_of_events_and_of_the_verdict() -> None:
+    found = re.search(r"const EVIDENCE = (\{.*?\});", PAGE)
+    assert found is not None
+    assert json.loads(found.group(1)) == EVIDENCE_TEXTS
+    assert EVIDENCE_TEXTS.keys() == set(get_args(Evidence))
 
 
 def test_it_loads_nothing_from_elsewhere() -> None:

@@ -33,7 +33,7 @@ from meshp2p import (
 )
 from meshp2p.client import event_stream
 from meshp2p.client.event_stream import open_event_stream
-from meshp2p.core.events import InstanceDied, InstanceJoined, InstanceUpdated
+from meshp2p.core.events import InstanceDied, InstanceJoined, InstanceLeft, InstanceUpdated, LeadershipChanged
 from meshp2p.core.record import State
 from meshp2p.http.app import make_app
 from meshp2p.http.body import BadRequest
@@ -262,9 +262,26 @@ async def test_the_past_is_bounded_and_what_happens_while_it_is_told_is_told_too
     told = [data["instance"]["instance_id"] for _, name, data in reader.events if name == "member_joined"]
     assert told == ["m5", *(f"m{number}" for number in range(8, event_log.EVENTS_MAX + 5)), "m5000", "m5001", "m5002"]
     assert reader.names[-1] == "snapshot"
-    bench.log._past = event_log._LatestFrames(10_000)
+    monkeypatch.setattr(event_log, "PAST_BYTES_MAX", 10_000)
     bench.happen(1000)
-    assert sum(map(len, bench.log._past._frames)) <= 10_000
+    assert sum(map(len, bench.log._past._frames.values())) == bench.log._past._bytes <= 10_000
+
+
+async def test_agents_that_come_and_go_crowd_out_no_other_event() -> None:
+    bench = Bench()
+    bench.subscriptions.put(InstanceDied(a_record("node"), 0.0, "b", "refused"))
+    bench.subscriptions.put(LeadershipChanged(None, "node", 0))
+    for number in range(2 * event_log.EVENTS_MAX):
+        hosted = a_record(f"m{number}", home="b")
+        for event in (InstanceJoined(hosted), InstanceLeft(hosted), InstanceDied(hosted, 0.0, "b", "no_heartbeat")):
+            bench.subscriptions.put(event)
+    async with reading(bench, has_past=True) as reader:
+        assert reader.names[:2] == ["member_died", "leader_changed"]
+        assert reader.names[-1] == "snapshot"
+        kept = [data["instance"]["instance_id"] for _, _, data in reader.events[2:-1]]
+    assert len(kept) > 1000
+    assert kept == sorted(kept, key=lambda name: int(name[1:])), "in the order in which they happened"
+    assert kept[-3:] == [f"m{2 * event_log.EVENTS_MAX - 1}"] * 3
 
 
 async def test_a_silent_stream_has_a_comment_now_and_then(autojump_clock: trio.testing.MockClock) -> None:

@@ -125,6 +125,7 @@ async def test_no_text_of_the_mesh_is_markup_or_reverses_a_sentence(tmp_path: Pa
     ])  # fmt: skip
     nodes = [NodeStatus(name, "x", "alive", number, 1, True, 1, "x", 1, 1, 1, 1) for number, name in enumerate("ab")]
     network = NetworkStatus(
+        2,
         nodes,
         [WatchStatus("a", "b", 1)],
         [BlockedLink("a", "b", "relayed", "x", "x")],
@@ -251,7 +252,7 @@ async def test_islands_and_blocked_links_are_drawn(tmp_path: Path) -> None:
         watches = [WatchStatus("a", "b", 0.001), WatchStatus("b", "c", 0.002), WatchStatus("c", "d", None)]
         blocked = [BlockedLink("a", "c", "relayed", "b", None), BlockedLink("d", "a", "unreachable", None, "timed out")]
         leaders = [LeaderTerm(made.at, "a", 7)]
-        network = NetworkStatus(nodes, watches, blocked, leaders)
+        network = NetworkStatus(6, nodes, watches, blocked, leaders)
         encoded = msgspec.json.encode(msgspec.structs.replace(made, network=network))
 
         async def canned(has_series: bool) -> tuple[bytes]:

@@ -377,8 +377,11 @@ async def test_each_list_of_a_status_ends(virtual_mesh: VirtualMesh, monkeypatch
     virtual_mesh.kill("c")
     await virtual_mesh.sleep(5)
     status = await status_of(a)
-    lists = [*msgspec.structs.astuple(status.work), status.findings, status.agents, status.network.blocked]
+    network = status.network
+    lists = [*msgspec.structs.astuple(status.work), status.findings, status.agents, network.blocked, network.nodes]
     assert {len(entries) for entries in lists} == {2}
+    assert [(node.id, node.state) for node in network.nodes] == [("a", "alive"), ("c", "dead")]
+    assert network.nodes_total == 3
     assert [agent.id for agent in status.agents] == ["c", "a"]
     assert status.agents_total == 3
     assert len(status.network.watches) <= 2
