@@ -23,7 +23,7 @@ BUDGETS = {
     "guard": 430,
     "http": 2180,
     "net": 2920,
-    "node": 5270,
+    "node": 5330,
     "recording": 800,
     "simulation": 8260,
     "store": 970,

@@ -30,7 +30,7 @@ ACK_HOSTS_MAX: Final = 64
 """How many hosts are remembered between two calls of :meth:`DatagramReader.pop_ack_hosts`. Chosen, not measured."""
 
 SOURCES_MAX: Final = 4096
-"""How many addresses of datagrams are remembered. Chosen, not measured."""
+"""How many addresses and senders of datagrams are remembered. Chosen, not measured."""
 
 _log = logging.getLogger("meshp2p.net")
 
@@ -52,8 +52,9 @@ class DatagramReader:
         self._stats = stats
         self._receive = receive
         self._ack_hosts: set[str] = set()
-        self.heard_from: dict[Address, float] = {}
-        """When a datagram last arrived from each address, by trio's clock. Forgotten if there are too many."""
+        self.heard_from: dict[Address | int, float] = {}
+        """When a datagram last arrived from each address and, but for acks, which relays pass on, from each sender's
+        tag, by trio's clock. Forgotten if there are too many."""
         self._emptied_at = -math.inf
         self._due = -math.inf
         self._read_by = 0
@@ -91,7 +92,9 @@ class DatagramReader:
             if len(self.heard_from) >= SOURCES_MAX:
                 self.heard_from.clear()
             self.heard_from[source] = now
-            if isinstance(datagram.body, Ack) and len(self._ack_hosts) < ACK_HOSTS_MAX:
+            if not isinstance(datagram.body, Ack):
+                self.heard_from[datagram.body.sender] = now
+            elif len(self._ack_hosts) < ACK_HOSTS_MAX:
                 self._ack_hosts.add(source.host)
             self._receive(datagram, source, now)
         if now >= until:

@@ -10,6 +10,7 @@ import trio
 
 from meshp2p.errors import MeshError
 from meshp2p.net.open_calls import CallOpener
+from meshp2p.node.link_watch import LinkWatch
 from meshp2p.node.metrics import Measured
 from meshp2p.node.series import SeriesKeeper
 from meshp2p.node.verdict import HeardReport
@@ -45,6 +46,11 @@ ASKED_MAX: Final = 64
 ASKED_IN_TURN: Final = 8
 """All other nodes are asked if there are at most ``ASKED_MAX``; of more, so many at a time. Chosen, not measured."""
 
+SILENCE_MIN: Final = 3.0
+SILENCE_PERIODS: Final = 2.0
+"""Seconds without a datagram, at least, and for each node: within one second each of them is probed once. Chosen, not
+measured."""
+
 NEVER: Final = 1e9
 """The seconds of silence of a node that was not heard at all."""
 
@@ -55,12 +61,14 @@ class Reporter:
     """Reports about this node."""
 
     def __init__(self, measured: Measured, series: SeriesKeeper, wall_ms: Callable[[], int]) -> None:
+        self.link_watch: LinkWatch = LinkWatch(measured.driver)
         self._measured = measured
         self._series = series
         self._wall_ms = wall_ms
 
     def report(self) -> NodeReport:
         """Return what this node knows of itself now."""
+        self.link_watch.want()
         node, machine, series = self._measured.node, self._measured.driver.machine, self._series
         now = trio.current_time()
         leader = machine.leader_id or ""
@@ -119,9 +127,10 @@ class Reporter:
             )
 
     def _links(self, now: float) -> Iterator[PoorLink]:
-        driver, machine = self._measured.driver, self._measured.driver.machine
+        machine, silent = self._measured.driver.machine, self.link_watch.silent
         unreachable, detours, records = machine.unreachable, machine.detours, machine.records()
-        for name in dict.fromkeys((*unreachable, *detours, *machine.indirect)):
+        silence_max = max(SILENCE_MIN, SILENCE_PERIODS * machine.node_count())
+        for name in dict.fromkeys((*unreachable, *detours, *machine.indirect, *silent)):
             if name not in records:
                 continue
             how: Literal["pings", "relayed", "unreachable"] = "pings"
@@ -129,9 +138,11 @@ class Reporter:
                 how = "unreachable"
             elif name in detours:
                 how = "relayed"
-            heard = (driver.reader.heard_from.get(address, now - NEVER) for address in records[name].addresses)
+            silence = min(NEVER, now - self.link_watch.last_heard(name))
+            if name not in silent and silence < silence_max:
+                silence = 0.0
             via = "" if name in unreachable else detours.get(name, "")
-            yield PoorLink(name, how, via, _text(unreachable.get(name)), min(NEVER, now - max(heard, default=0.0)))
+            yield PoorLink(name, how, via, _text(unreachable.get(name)), silence)
 
 
 class Reports:
@@ -202,8 +213,8 @@ class Reports:
         now = trio.current_time()
         self._heard = {name: one for name, one in self._heard.items() if now - one[0] < KEEP_SECONDS}
         return {
-            name: HeardReport(report, offset, now - self._differing.get(name, now))
-            for name, (_, report, offset) in self._heard.items()
+            name: HeardReport(report, offset, now - self._differing.get(name, now), self._retry_at[name] > at)
+            for name, (at, report, offset) in self._heard.items()
         }
 
 

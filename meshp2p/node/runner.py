@@ -216,6 +216,7 @@ class _Runner:
                     )
                     parts.start_soon(check.run)
                     parts.start_soon(board.series.run)
+                    parts.start_soon(board.run_link_watch)
                     if security is not None:
                         parts.start_soon(self._end_if_revoked, security)
                     if own.disk is not None:

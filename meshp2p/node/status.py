@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -68,6 +68,7 @@ class StatusBoard:
     ) -> None:
         self.series: SeriesKeeper = SeriesKeeper(measured)
         self._reporter = Reporter(measured, self.series, wall_ms)
+        self.run_link_watch: Callable[[], Awaitable[None]] = self._reporter.link_watch.run
         self._measured = measured
         self._history = history
         self._reports = reports

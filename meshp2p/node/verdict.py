@@ -39,8 +39,7 @@ SLOW_SECONDS: Final = 60.0  # a first call of a handler may take so long
 SLOW_FACTOR: Final = 10.0  # times the mean of the calls before
 SLOW_MIN: Final = 2.0  # seconds that are never slow
 SLOW_DONE: Final = 3  # calls that must have ended for their mean to count
-SILENCE_MIN: Final = 3.0  # seconds without a datagram of a node that is not reached as it should be
-SILENCE_PERIODS: Final = 2.0  # seconds for each node: within one each of them is probed once
+SILENCE_SECONDS: Final = 1.5  # a node reports a shorter silence only if it is normal
 HEALTH_MAX: Final = 3  # local health of a node that is just busy
 NAMED_MAX: Final = 3  # ids in a sentence
 FOUND_MAX: Final = 1000  # findings of one kind
@@ -49,11 +48,12 @@ FOUND_MAX: Final = 1000  # findings of one kind
 @dataclass(frozen=True)
 class HeardReport:
     """A report of another node. Its clock was ahead of ours by ``offset`` seconds; its view has differed from ours for
-    ``differs_for`` seconds, 0 if it is equal."""
+    ``differs_for`` seconds, 0 if it is equal. With ``is_late`` the node was asked again since, and did not report."""
 
     report: NodeReport
     offset: float = 0.0
     differs_for: float = 0.0
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,15 +207,17 @@ def _dead(facts: Facts) -> Iterator[Finding]:
 def _links(facts: Facts) -> Iterator[Finding]:
     links = {(report.id, link.node): link for report in facts.all_reports for link in report.links}
     reporting = {report.id for report in facts.all_reports}
-    silent = max(SILENCE_MIN, SILENCE_PERIODS * facts.own.nodes)
+    answering = {facts.own.id, *(name for name, heard in facts.reports.items() if not heard.is_late)}
     for (by, to), link in links.items():
         back = links.get((to, by))
         if back is not None and to < by:
             continue  # one finding for both directions
-        deaf, mute = link.silence >= silent, back is not None and back.silence >= silent
-        if link.how == "pings" and (back is None or back.how == "pings") and not deaf and not mute:
-            continue  # a few packets are lost
-        if back is not None and deaf != mute:
+        silences = link.silence, 0.0 if back is None else back.silence
+        are_pings = link.how == "pings" and (back is None or back.how == "pings")
+        if are_pings and not (max(silences) >= SILENCE_SECONDS and {by, to} <= answering):
+            continue  # a few packets are lost, or one of the two is busy or gone
+        deaf, mute = (seconds >= SILENCE_SECONDS / 2 for seconds in silences)  # one side may notice it a bit later
+        if (are_pings or back is not None) and deaf != mute:
             lost, well = (to, by) if deaf else (by, to)
             name, text = "one_way_link", f"packets from {lost} do not reach {well}, but those from {well} reach {lost}"
         elif back is None and to in reporting and link.how != "pings":

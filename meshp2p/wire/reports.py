@@ -81,7 +81,8 @@ class OpenTask(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PoorLink(msgspec.Struct, frozen=True, array_like=True):
-    """The link to a node that is not reached as it should be. Its last datagram arrived ``silence`` seconds ago.
+    """The link to a node that is not reached as it should be. Its last datagram arrived ``silence`` seconds ago, 0 if
+    that is no longer than normal.
 
     ``pings``: the last ping was answered only over others. ``relayed``: calls go through ``via``.
     ``unreachable``: calls do not arrive at all, and ``reason`` is how the last one failed.

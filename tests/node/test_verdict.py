@@ -82,13 +82,25 @@ FAULTS: dict[str, tuple[Facts, str, str, str]] = {
         "acknowledges",
     ),
     "a one-way link": (
-        facts({"links": (PoorLink("b", "pings", "", "", 1.0),)}, b=heard(links=(PoorLink("a", "pings", "", "", 9.0),))),
+        facts({"links": (PoorLink("b", "pings", "", "", 0.0),)}, b=heard(links=(PoorLink("a", "pings", "", "", 9.0),))),
         "one_way_link",
         "packets from a do not reach b, but those from b reach a",
         "firewall",
     ),
+    "a one-way link before a probe found it": (
+        facts({"links": (PoorLink("b", "pings", "", "", 1.6),)}),
+        "one_way_link",
+        "packets from b do not reach a, but those from a reach b",
+        "firewall",
+    ),
+    "a link blocked both ways that one side notices first": (
+        facts({"links": (PoorLink("b", "pings", "", "", 1.6),)}, b=heard(links=(PoorLink("a", "pings", "", "", 1.2),))),
+        "blocked_link",
+        "UDP packets do not pass between a and b",
+        "firewall",
+    ),
     "a link on which only one side can connect": (
-        facts({"links": (PoorLink("b", "relayed", "c", "", 1.0),)}),
+        facts({"links": (PoorLink("b", "relayed", "c", "", 0.0),)}),
         "one_way_link",
         "a cannot connect to b, but b connects to a; calls go through c",
         "firewall",
@@ -215,6 +227,12 @@ def test_the_verdict_names_the_worst_and_counts_up_the_others() -> None:
 WELL = {
     "pings that were lost": facts(
         {"links": (PoorLink("b", "pings", "", "", 1.0),)}, b=heard(links=(PoorLink("a", "pings", "", "", 1.0),))
+    ),
+    "a node that is heard no more and reports no more": facts(
+        {"links": (PoorLink("b", "pings", "", "", 9.0),)}, b=HeardReport(a_report("b"), is_late=True)
+    ),
+    "an old report of a node that heard nobody": facts(
+        b=HeardReport(a_report("b", links=(PoorLink("a", "pings", "", "", 9.0),)), is_late=True)
     ),
     "views that differ for a moment": facts(b=heard(view=2, members=2)),
     "a clock that is a little wrong": facts(b=heard(offset=4.0)),
