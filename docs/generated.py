@@ -76,6 +76,8 @@ def _shape(name: str, shape: dict[str, Any]) -> Iterator[str]:
             optional = "" if key in shape.get("required", ()) else "yes"
             yield f"| `{key}` | {_type(kind)} | {optional} |"
         yield ""
+    else:
+        yield from (_type(shape), "")
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ BUDGETS = {
     "core": 8250,
     "discovery": 1050,
     "guard": 430,
-    "http": 2180,
+    "http": 2190,
     "net": 2920,
     "node": 5330,
     "recording": 800,
@@ -31,7 +31,7 @@ BUDGETS = {
     "threaded": 1700,
     "trust": 1740,
     "virtual": 820,
-    "wire": 1530,
+    "wire": 1520,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be
 deleted instead."""

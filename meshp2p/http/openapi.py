@@ -31,9 +31,15 @@ def describe(version: str) -> Json:
     types = [ErrorBody, StreamedEvent, *_types()]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(types, schemas, strict=True))
-    for component in components.values():
-        if "description" in component:
-            component["description"] = " ".join(component["description"].split()).replace("``", "`")
+    requests = {route.body.__name__ for route in ROUTES if route.body is not None}
+    for name, component in components.items():
+        component["description"] = " ".join(component["description"].split()).replace("``", "`")
+        properties = component["properties"]
+        defaults = {key for key, schema in properties.items() if schema.pop("default", schema) is not schema}
+        if name not in requests:  # answers have all keys
+            component["required"] = [key for key in properties if key in component["required"] or key in defaults]
+    components["StreamedEvent"] = by_type[StreamedEvent] | {"description": "Any event."}
+    by_type[StreamedEvent] = {"$ref": _REF.format(name="StreamedEvent")}
     paths: dict[str, Json] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_type)
@@ -41,13 +47,15 @@ def describe(version: str) -> Json:
         f"Refused{status}": _response(Answer(what), by_type) for status, what in (REFUSALS | BODY_REFUSALS).items()
     }
     bearer = {"type": "http", "scheme": "bearer", "description": "A token of `meshp2p token`: in a secured mesh."}
-    return {
+    description: Json = {
         "openapi": "3.1.0",
         "info": {"title": "meshp2p", "version": version, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {"schemas": components, "responses": refusals, "securitySchemes": {"bearer": bearer}},
     }
+    _complete(description)
+    return description
 
 
 @cache
@@ -56,18 +64,28 @@ def encoded_description(version: str) -> bytes:
     return encode_json(describe(version))
 
 
+def _complete(schema: Any) -> None:
+    """Add to each schema in it what generators of clients need: the type of an enumeration, that an object may have any
+    keys, and ``oneOf`` alone where the declared type is wider."""
+    if isinstance(schema, list):
+        for child in schema:
+            _complete(child)
+    elif isinstance(schema, dict):
+        _complete([*schema.values()])
+        if "enum" in schema:
+            schema.setdefault("type", "string")
+        if schema.get("type") == "object" and "properties" not in schema:
+            schema.setdefault("additionalProperties", True)
+        if "oneOf" in schema:
+            schema.pop("anyOf", None)
+
+
 def _types() -> Iterator[Any]:
     """Return all types of bodies and parameters in the table."""
     for route in ROUTES:
-        if route.body is not None:
-            yield route.body
-        for answer in route.answers.values():
-            if isinstance(answer.body, tuple):
-                yield from answer.body
-            elif isinstance(answer.body, type):
-                yield answer.body
-        for parameter in (*route.query, *route.headers):
-            yield parameter.shape
+        for body in (route.body, *(answer.body for answer in route.answers.values())):
+            yield from (one for one in (body if isinstance(body, tuple) else (body,)) if isinstance(one, type))
+        yield from (parameter.shape for parameter in (*route.query, *route.headers))
 
 
 def _operation(route: Route, by_type: dict[Any, Json]) -> Json:

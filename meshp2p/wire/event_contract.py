@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 
 from meshp2p.core.events import Evidence
-from meshp2p.wire.contract import InstanceDetail, LeaderResponse
+from meshp2p.wire.contract import InstanceDetail, LeaderResponse, Timestamp
 
 __all__ = [
     "EVIDENCE_TEXTS",
@@ -55,7 +55,7 @@ def _type_of(class_name: str) -> str:
 class MeshEvent(msgspec.Struct, tag_field="type", tag=_type_of):
     """The base of all events. ``at`` is when the node found it: RFC 3339 in UTC."""
 
-    at: str
+    at: Timestamp
 
 
 class SnapshotEvent(MeshEvent):

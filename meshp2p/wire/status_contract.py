@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from meshp2p.wire.contract import Timestamp
+
 __all__ = [
     "AgentStatus",
     "BlockedLink",
@@ -153,7 +155,7 @@ class BlockedLink(msgspec.Struct, frozen=True):
 class LeaderTerm(msgspec.Struct, frozen=True):
     """From ``at`` on (RFC 3339) this node saw this leader, null for none."""
 
-    at: str
+    at: Timestamp
     leader_id: str | None
     epoch: int
 
@@ -184,7 +186,7 @@ class StatusResponse(msgspec.Struct, frozen=True):
     have at most 1,000 entries too. ``series`` is null unless it was asked for; its values are
     ``series_interval`` seconds apart."""
 
-    at: str
+    at: Timestamp
     node_id: str
     mesh: str
     version: str
