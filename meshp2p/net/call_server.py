@@ -45,6 +45,9 @@ class PeerService(Router, Protocol):
     async def wait_until_left(self) -> None:
         """Return when this node has left the mesh."""
 
+    async def sleep_with_slack(self, seconds: float) -> None:
+        """Sleep for about this long."""
+
     def count_refused(self, reason: Refusal) -> None:
         """Count refused data that was no message of this mesh."""
 

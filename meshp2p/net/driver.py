@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from typing import Final
 
 import trio
 
@@ -44,6 +45,10 @@ from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
 
 __all__ = ["Driver"]
+
+EARLY: Final = 0.1
+SLACK: Final = 1.0
+"""By how many seconds a sleep with slack may be shorter or longer. Chosen, not measured."""
 
 _log = logging.getLogger("meshp2p.net")
 
@@ -83,7 +88,8 @@ class Driver:
         self._sleep = trio.CancelScope()
         self._backlog: collections.deque[Effect] = collections.deque()
         self._tickets = 0
-        self._driven = trio.Event()
+        self._conditions: dict[trio.Event, Callable[[], bool]] = {}
+        self._sleepers: dict[trio.Event, float] = {}
         self._watches: dict[int, trio.CancelScope] = {}
         self._waiting: dict[int, tuple[trio.Event, list[CallReply]]] = {}
 
@@ -114,6 +120,9 @@ class Driver:
                 await self._datagrams.wait_readable()
             self.reader.read_waiting()
             now, due = trio.current_time(), self.machine.next_deadline()
+            for event, wakes_at in self._sleepers.items():
+                if now >= wakes_at:
+                    event.set()
             if now >= due and self.reader.has_read_until(due):
                 self.stats.count_delay(now - max(due, asleep_at))
                 self.perform(self.machine.handle_timeouts(now))
@@ -124,9 +133,9 @@ class Driver:
         while self._backlog:
             perform(self._backlog.popleft(), self)
         self._sleep.deadline = min(self._sleep.deadline, self.machine.next_deadline())
-        if self._driven.statistics().tasks_waiting:
-            self._driven.set()
-            self._driven = trio.Event()
+        for event, holds in self._conditions.items():
+            if holds():
+                event.set()
 
     def _receive(self, datagram: Datagram, source: Address, now: float) -> None:
         self.perform(self.machine.receive(datagram, source, now))
@@ -134,8 +143,7 @@ class Driver:
     async def catch_up(self) -> None:
         """Process datagrams that have arrived and were not read yet, up to a limit.
 
-        Another node sends its gossip before it answers its own caller. So the caller then finds here the effect of that
-        call.
+        Another node sends its gossip before it answers its caller, who then finds here the effect of that call.
         """
         if not self.reader.read_waiting():  # the limit may be due to a moment in which this process did not run
             await self.reader.rest()
@@ -162,7 +170,23 @@ class Driver:
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Return when ``holds()`` is true. It is called after each step of the machine."""
         while not holds():
-            await self._driven.wait()
+            event = trio.Event()
+            self._conditions[event] = holds
+            try:
+                await event.wait()
+            finally:
+                del self._conditions[event]
+
+    async def sleep_with_slack(self, seconds: float) -> None:
+        """Sleep for about this long: until the driver wakes up for something else. Waking an idle process costs more
+        than most periodic tasks."""
+        event, now = trio.Event(), trio.current_time()
+        self._sleepers[event] = now + seconds - EARLY
+        try:
+            with trio.move_on_at(now + seconds + SLACK):
+                await event.wait()
+        finally:
+            del self._sleepers[event]
 
     def answer_call(self, body: bytes, sender: bytes = b"") -> bytes | Awaitable[bytes]:
         """Return the frame that answers another node's call, or an awaitable of it if the machine does not know it yet.

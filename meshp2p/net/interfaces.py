@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import ipaddress
+import math
 import re
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
 import ifaddr
 import msgspec
 
-__all__ = ["ADVERTISED_MAX", "Interface", "advertised_addresses", "list_interfaces", "why_no_network"]
+__all__ = [
+    "ADVERTISED_MAX",
+    "Interface",
+    "InterfaceLister",
+    "advertised_addresses",
+    "list_interfaces",
+    "why_no_network",
+]
 
 ADVERTISED_MAX = 8
 """The maximum number of advertised addresses. Chosen, not measured: every record that is gossiped carries them, and a
@@ -37,6 +47,12 @@ Docker has the same 172.17.0.1, so a peer that tries such an address reaches its
 _GET_FLAGS: Final = 0x8913 if sys.platform.startswith("linux") else 0xC0206911  # SIOCGIFFLAGS
 _UP, _BROADCAST, _LOOPBACK, _RUNNING = 0x1, 0x2, 0x8, 0x40
 _MULTICAST: Final = 0x1000 if sys.platform.startswith("linux") else 0x8000
+
+
+_REPORT_GROUPS: Final = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+
+UNREPORTED_SECONDS: Final = 30.0
+"""How long a change is unknown at most if the system does not report it, as in some sandboxes. Chosen, not measured."""
 
 
 class Interface(msgspec.Struct, frozen=True):
@@ -87,6 +103,38 @@ def list_interfaces() -> tuple[Interface, ...]:
         hosts, prefixes = tuple(host for host, _ in bindable), tuple(prefix for _, prefix in bindable)
         found.append(Interface(adapter.nice_name, hosts, prefixes, adapter.index or 0, _flags_of(adapter.nice_name)))
     return tuple(found)
+
+
+class InterfaceLister:
+    """Lists the interfaces again only if Linux reported that some changed (rtnetlink(7)), and every
+    ``UNREPORTED_SECONDS``; each time if no reports can be had."""
+
+    def __init__(self) -> None:
+        self._listed: tuple[Interface, ...] = ()
+        self._listed_at = -math.inf
+        self._reports: socket.socket | None = None
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                self._reports = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
+                self._reports.bind((0, _REPORT_GROUPS))
+
+    def list(self) -> tuple[Interface, ...]:
+        """As :func:`list_interfaces`."""
+        if self._reports is not None and time.monotonic() < self._listed_at + UNREPORTED_SECONDS:
+            try:
+                self._reports.recv(1)
+            except BlockingIOError:
+                return self._listed
+            except OSError:
+                pass  # some reports were lost
+        self._listed_at = -math.inf
+        self._listed = list_interfaces()
+        self._listed_at = time.monotonic()
+        return self._listed
+
+    def close(self) -> None:
+        if self._reports is not None:
+            self._reports.close()
 
 
 def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_interfaces) -> tuple[str, ...]:

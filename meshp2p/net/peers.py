@@ -131,7 +131,7 @@ class Peers:
                     )
                 task_status.started()
                 while True:
-                    await trio.sleep(_SWEEP_SECONDS)
+                    await (trio.sleep if service is None else service.sleep_with_slack)(_SWEEP_SECONDS)
                     if self._gate is not None:
                         await self._gate()
                     self._connections.sweep()

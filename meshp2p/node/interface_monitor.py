@@ -29,6 +29,7 @@ async def monitor_interfaces(
     known: Surroundings,
     sources: Sequence[Source],
     update: Callable[[Surroundings], None],
+    sleep: Callable[[float], Awaitable[None]],
 ) -> None:
     """Look every ``LOOK_INTERVAL``, for ever. After a change, call ``update`` and then tell the sources.
 
@@ -36,7 +37,7 @@ async def monitor_interfaces(
     """
     gain = wall_ms() / 1000 - trio.current_time()
     while True:
-        await trio.sleep(LOOK_INTERVAL)
+        await sleep(LOOK_INTERVAL)
         try:
             found = await look()
         except OSError as error:

@@ -28,7 +28,7 @@ from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StoreError
 from meshp2p.net.driver_parts import Datagrams
-from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces, why_no_network
+from meshp2p.net.interfaces import Interface, InterfaceLister, advertised_addresses, list_interfaces, why_no_network
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Listener
 from meshp2p.net.security import Security
@@ -54,13 +54,23 @@ __all__ = [
 
 
 class Bound:
-    """A node's two sockets, and the host and port that they are bound to."""
+    """A node's two sockets, and the host and port that they are bound to. ``lister`` lists the interfaces of this
+    machine, if it is one."""
 
-    def __init__(self, datagrams: Datagrams, listener: Listener, host: str, port: int) -> None:
+    def __init__(
+        self, datagrams: Datagrams, listener: Listener, host: str, port: int, lister: InterfaceLister | None = None
+    ) -> None:
         self.datagrams = datagrams
         self.listener = listener
         self.host = host
         self.port = port
+        self.lister = lister
+
+    async def close(self) -> None:
+        self.datagrams.close()
+        if self.lister is not None:
+            self.lister.close()
+        await trio.aclose_forcefully(self.listener)
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -188,11 +198,11 @@ class SystemPlatform:
     def bind(self, config: NodeConfig) -> Bound:
         port = DEFAULT_PORT if config.port is None else config.port
         sockets = open_sockets(config.bound_host, port, is_port_wished=config.port is not None)
-        return Bound(sockets.datagrams, sockets.listener, sockets.host, sockets.port)
+        return Bound(sockets.datagrams, sockets.listener, sockets.host, sockets.port, InterfaceLister())
 
     async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:
         await trio.lowlevel.checkpoint()
-        interfaces = list_interfaces()
+        interfaces = list_interfaces() if bound.lister is None else bound.lister.list()
         place = find_place(bound.host, bound.port, interfaces)
         name = self.hostname
         names = {name, f"{name}.local", config.hostname or "localhost", *place.hosts, *config.allow_hosts}

@@ -203,7 +203,9 @@ class _Runner:
                     for source in sources:
                         parts.start_soon(source.run, offer)
                     look = functools.partial(platform.look_around, config, bound)
-                    parts.start_soon(monitor_interfaces, look, platform.wall_ms, around, sources, update)
+                    parts.start_soon(
+                        monitor_interfaces, look, platform.wall_ms, around, sources, update, driver.sleep_with_slack
+                    )
                     check = SelfCheck(
                         self._config,
                         bound.host,
@@ -215,7 +217,7 @@ class _Runner:
                         self._subscriptions.put,
                     )
                     parts.start_soon(check.run)
-                    parts.start_soon(board.series.run)
+                    parts.start_soon(board.series.run, driver.sleep_with_slack)
                     parts.start_soon(board.run_link_watch)
                     if security is not None:
                         parts.start_soon(self._end_if_revoked, security)
@@ -238,8 +240,7 @@ class _Runner:
                             await served.wait()
                     parts.cancel_scope.cancel()
         finally:
-            bound.datagrams.close()
-            await trio.aclose_forcefully(bound.listener)
+            await bound.close()
         if self._failure is not None:
             raise self._failure
         if self._lost_id is not None:

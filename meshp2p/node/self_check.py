@@ -159,7 +159,9 @@ class SelfCheck:
         asked: set[str] = set()
         while len(asked) < ASKED_MAX and not self._is_called():
             if all(record.id in asked for record in self._others()):
-                await trio.sleep(LOOK_INTERVAL)  # not asked after each step of the machine: it lists all records
+                await self._driver.sleep_with_slack(
+                    LOOK_INTERVAL
+                )  # not asked after each step of the machine: it lists all records
                 continue
             await trio.sleep(COMPANY_SECONDS)
             for record in [record for record in self._others() if record.id not in asked][:1]:
@@ -194,7 +196,7 @@ class SelfCheck:
         stats = self._driver.stats
         calls = looks_in_silence = calls_in_silence = 0
         while True:
-            await trio.sleep(LOOK_INTERVAL)
+            await self._driver.sleep_with_slack(LOOK_INTERVAL)
             looks_in_silence += 1
             is_heard = any(not self._is_here(host) for host in self._driver.reader.pop_ack_hosts())
             if is_heard or not self._others():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 import trio
@@ -70,11 +70,11 @@ class SeriesKeeper:
         """The count and the sum of each series at the last sample."""
         self._sampled_at = 0.0
 
-    async def run(self) -> None:
+    async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Sample until cancelled."""
         while True:
             self.sample()
-            await trio.sleep(SAMPLE_SECONDS)
+            await sleep(SAMPLE_SECONDS)
 
     def sample(self) -> None:
         now = trio.current_time()

@@ -71,6 +71,9 @@ class Node:
     async def wait_until_left(self) -> None:
         await self.left.wait()
 
+    async def sleep_with_slack(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
     def count_refused(self, reason: Refusal) -> None:
         self.refused.append(reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -497,3 +498,28 @@ async def test_whoever_leaves_behind_a_failure_of_the_driver_hides_it_with_no_ot
     bench.driver.perform(effects)
     bench.driver.perform(bench.machine.leave(trio.current_time()))
     assert bench.datagrams.sent
+
+
+@pytest.mark.parametrize("has_news", [True, False])
+async def test_a_sleep_with_slack_ends_when_the_driver_wakes_up_anyway(
+    autojump_clock: trio.testing.MockClock, has_news: bool
+) -> None:
+    """And a second late if it does not."""
+    async with driving() as bench:
+        await bench.driver.wait_until(lambda: bench.machine.is_announced)
+        bench.machine.next_deadline = lambda: math.inf  # type: ignore[method-assign]  # no timer wakes it up
+        bench.datagrams.put(b"")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        woke: list[float] = []
+
+        async def sleep() -> None:
+            await bench.driver.sleep_with_slack(5.0)
+            woke.append(trio.current_time() - began)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sleep)
+            for _ in range(20 if has_news else 0):
+                bench.datagrams.put(b"")
+                await trio.sleep(0.3)
+        assert woke == [pytest.approx(5.1 if has_news else 6.0, abs=0.01)]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
 
 import pytest
 
-from meshp2p.net.interfaces import ADVERTISED_MAX, Interface, advertised_addresses, list_interfaces
+from meshp2p.net.interfaces import (
+    ADVERTISED_MAX,
+    UNREPORTED_SECONDS,
+    Interface,
+    InterfaceLister,
+    advertised_addresses,
+    list_interfaces,
+)
 
 LO = Interface("lo", ("127.0.0.1", "::1"))
 ETH0 = Interface("eth0", ("192.0.2.7", "2001:db8::7", "fe80::7"))
@@ -125,3 +134,29 @@ def test_a_network_of_ipv4_has_a_broadcast_address_where_it_has_room_for_one(
 ) -> None:
     assert Interface("eth0", ("192.0.2.1", host), (24, prefix), 2).broadcast_of(host) == expected
     assert Interface("eth0", (host,)).broadcast_of(host) is None
+
+
+def test_interfaces_are_listed_again_only_after_a_report() -> None:
+    lister = InterfaceLister()
+    system, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    reports.setblocking(False)
+    lister.close()
+    lister._reports = reports
+    with system:
+        listed = lister.list()
+        assert lister.list() is listed
+        system.send(b"something changed")
+        again = lister.list()
+        assert again is not listed
+        assert lister.list() is again == list_interfaces()
+    lister.close()
+    assert lister.list() is not lister.list(), "no report can be read any more"
+
+
+def test_interfaces_are_listed_again_at_times_if_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    lister = InterfaceLister()
+    listed = lister.list()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + UNREPORTED_SECONDS + 1)
+    assert lister.list() is not listed
+    lister.close()

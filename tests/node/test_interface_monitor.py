@@ -57,7 +57,7 @@ class Machine:
 
     async def start(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(
-            monitor_interfaces, self.look, self.wall_ms, await self.look(), [self.source], self.taken.append
+            monitor_interfaces, self.look, self.wall_ms, await self.look(), [self.source], self.taken.append, trio.sleep
         )
 
 
