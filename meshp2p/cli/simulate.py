@@ -14,7 +14,7 @@ from meshp2p.recording.recording import FILE_BYTES_MAX, is_recording, load_recor
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.pictures import timeline, write_html
 from meshp2p.simulation.pictures.text import summary
-from meshp2p.simulation.recorded import replay_recording, verdicts
+from meshp2p.simulation.recorded import replay_recording
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.schedule import Schedule, dump_schedule
@@ -124,8 +124,6 @@ def _replay_recording(options: argparse.Namespace) -> int:
     about = f"node {recording.node_id} of mesh {recording.mesh}, meshp2p {recording.version}: {began} to {ended}"
     write_line(printable(f"{about}, {seconds:.1f} s; written because of: {recording.reason}"))
     _show(run.trace, run.schedule, run.result, options, can_save=False)
-    found = list(verdicts(run.trace))
-    write_line("\n".join(["", "verdicts and their evidence:", *map(printable, found), ""] if found else [""]))
     equal = "DIFFERENCES" if violations else "the same effects and states"
     write_line(f"replayed {run.steps} inputs and compared {run.states} states: {equal}")
     for violation in violations:

@@ -13,6 +13,7 @@ __all__ = [
     "ContactRestored",
     "Event",
     "Evidence",
+    "Grounds",
     "IdConflictLost",
     "InstanceChange",
     "InstanceDied",
@@ -35,6 +36,26 @@ __all__ = [
 Evidence = Literal["silent", "refused", "no_heartbeat", "home_lost"]
 """Why a member is suspected or declared dead: it did not answer; its host refused the connection, so its process is
 gone; a hosted instance sent no heartbeat in time; or its home is gone, and no other node adopted it."""
+
+
+class Grounds(msgspec.Struct, frozen=True):
+    """What the node that emits a verdict on another node weighed, at that moment.
+
+    ``ping`` is the sequence number of the ping that got no answer, if the node found that itself; ``is_check`` if that
+    was a check of a single node, and no regular probe. ``accusers`` and ``refused`` are the nodes that found the
+    suspect unresponsive, and those that its host refused or whose view holds it dead. ``since`` and ``deadline`` limit
+    the suspicion, on the caller's clock. ``patience`` is the factor by which timeouts for the suspect are extended,
+    and ``local_health`` the score of the node that emits the event; 0 is healthy.
+    """
+
+    accusers: tuple[str, ...]
+    refused: tuple[str, ...]
+    since: float
+    deadline: float
+    patience: float
+    local_health: int
+    ping: int = 0
+    is_check: bool = False
 
 
 class InstanceEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
@@ -67,6 +88,7 @@ class InstanceSuspected(InstanceEvent, frozen=True):
 
     by: str = ""
     evidence: Evidence = "silent"
+    grounds: Grounds | None = None
 
 
 class InstanceRecovered(InstanceEvent, frozen=True):
@@ -75,10 +97,11 @@ class InstanceRecovered(InstanceEvent, frozen=True):
 
 class InstanceDied(InstanceEvent, frozen=True):
     """A node was declared dead, or a hosted instance had no heartbeat in time. It is no longer listed. ``by`` is the
-    node that found it, empty if that is not known."""
+    node that found it, empty if that is not known. ``grounds`` is None if the node that emits the event heard it."""
 
     by: str = ""
     evidence: Evidence = "silent"
+    grounds: Grounds | None = None
 
 
 class InstanceLeft(InstanceEvent, frozen=True):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from meshp2p.core.datagrams import Datagram
-from meshp2p.core.effects import Call, CallFailed, Emit, Persist, Send
-from meshp2p.core.events import InstanceDied, InstanceSuspected, LeadershipChanged, MapChanged
+from meshp2p.core.effects import Call, CallFailed, Emit, Persist, Send, Watch
+from meshp2p.core.events import LeadershipChanged, MapChanged
 from meshp2p.errors import ConfigError
 from meshp2p.recording.recording import Recording
 from meshp2p.recording.replaying import Replay, Step
@@ -16,10 +15,9 @@ from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.network import Traffic
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Result
-from meshp2p.virtual.describe import describe
 from meshp2p.virtual.trace import Trace, What
 
-__all__ = ["RecordedRun", "replay_recording", "verdicts"]
+__all__ = ["RecordedRun", "replay_recording"]
 
 TEXT_MAX = 120
 
@@ -36,6 +34,9 @@ class RecordedRun:
         self._replay = Replay(recording)
         self._node = recording.node_id
         self._began = self._replay.now
+        self._calls: dict[int, tuple[str, int]] = {}
+        """By its number, the other node and the entry of a call."""
+        self._watches: dict[int, str] = {}
 
     def run(self) -> None:
         """Replay it."""
@@ -71,20 +72,33 @@ class RecordedRun:
 
     def _add(self, step: Step) -> None:
         at, add = step.now - self._began, self.trace.add
-        cause = add(at, self._node, *self._input(step))
+        cause = self._add_input(at, step)
         outcome = step.outcome
         for effect in (outcome[1] if type(outcome) is tuple else outcome) or ():
             match effect:
                 case Send(datagram=datagram, to=tag):
                     add(at, self._node, What.SEND, self._name(tag), datagram, cause)
-                case Call(request=request, node_id=node_id, addresses=addresses):
-                    add(at, self._node, What.CALL, node_id or str(addresses[0]), request, cause)
+                case Call(call_id=call_id, request=request, node_id=node_id, addresses=addresses):
+                    peer = node_id or " ".join(map(str, addresses))
+                    self._calls[call_id] = peer, add(at, self._node, What.CALL, peer, request, cause)
+                case Watch(watch_id=watch_id, node_id=node_id):
+                    self._watches[watch_id] = node_id
                 case Emit(event=event) if not isinstance(event, MapChanged):
                     add(at, self._node, What.EVENT, "", event, cause)
                 case Persist():
                     add(at, self._node, What.PERSIST, "", effect, cause)
                 case _:
                     pass
+
+    def _add_input(self, at: float, step: Step) -> int:
+        """Note an input. The reply to a call is caused by the call."""
+        what, peer, detail = self._input(step)
+        cause = 0
+        if step.name == "receive_reply":
+            peer, cause = self._calls.pop(step.arguments[0], ("", 0))
+        elif step.name == "receive_watch":
+            peer = self._watches.get(step.arguments[0], "")
+        return self.trace.add(at, self._node, what, peer, detail, cause)
 
     def _input(self, step: Step) -> tuple[What, str, Any]:
         """Return the kind of an input, the other node and what came."""
@@ -106,17 +120,6 @@ class RecordedRun:
 
     def _name(self, tag: int) -> str:
         return self._replay.machine.id_of(tag) or f"{tag:016x}"
-
-
-def verdicts(trace: Trace) -> Iterator[str]:
-    """Return a line for each verdict with its evidence."""
-    for entry in trace:
-        match entry.detail:
-            case InstanceSuspected(by=by, evidence=evidence) | InstanceDied(by=by, evidence=evidence):
-                found = f", found by {by}" if by else ""
-                yield f"{entry.at:>10.3f}s  {describe(entry)}: {evidence.replace('_', ' ')}{found}"
-            case _:
-                pass
 
 
 def replay_recording(recording: Recording) -> RecordedRun:

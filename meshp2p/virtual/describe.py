@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import (
+    Grounds,
     IdConflictLost,
     InstanceDied,
     InstanceEvent,
@@ -20,7 +22,7 @@ from meshp2p.core.events import (
 from meshp2p.virtual.faults import ALL_KINDS, Faulty, OneWay, Partition, ShutOut
 from meshp2p.virtual.trace import TraceEntry, What
 
-__all__ = ["describe", "describe_fault", "is_notable", "lines_of", "listed", "printable", "side"]
+__all__ = ["describe", "describe_fault", "describe_reason", "is_notable", "lines_of", "listed", "printable", "side"]
 
 NAMES_MAX = 8
 """How many nodes a list names; the rest are counted. Chosen, not measured."""
@@ -139,6 +141,9 @@ def describe(entry: TraceEntry) -> str:
             return f"{entry.what} to {entry.peer}: {_describe_message(detail)}"
         case What.RECEIVE | What.CALLED | What.REPLY:
             return f"{entry.what} from {entry.peer}: {_describe_message(detail)}"
+        case What.FAIL if isinstance(detail, CallFailed):
+            call = f"call to {entry.peer}".removesuffix(" to ")
+            return f"{call if entry.cause else f'watch connection to {entry.peer}'} fails: {detail.reason}"
         case What.DROP:
             return f"lost from {entry.peer}: {detail}"
         case _:
@@ -154,13 +159,55 @@ def _describe_event(event: object) -> str:
             return f"thinks that {event.leader_id} leads{epoch}"
         case InstanceEvent():
             verb = _VERBS.get(type(event), f"{type(event).__name__.removeprefix('Instance').lower()} {{}}")
-            return verb.format(event.id)
+            return ": ".join(filter(None, (verb.format(event.id), describe_reason(event))))
         case StorageFailed():
             return f"keeps nothing on disk: {event.reason}"
         case IdConflictLost():
             return f"gives up its id to {event.address}"
         case _:
             return repr(event)
+
+
+def describe_reason(event: object) -> str:
+    """Return why a node suspects another or declares it dead, as the event says; empty for other events."""
+    match event:
+        case InstanceDied(evidence="no_heartbeat", record=record):
+            return f"{record.home} had no heartbeat of it in time"
+        case InstanceDied(evidence="home_lost", record=record):
+            return f"{record.home} is gone, and no other node adopted it"
+        case InstanceSuspected(grounds=Grounds(ping=ping) as grounds, evidence=evidence) if ping:
+            found = "its host refused the connection" if evidence == "refused" else "no answer"
+            return f"{found} to a {'check' if grounds.is_check else 'probe'}{_limits(grounds)}"
+        case InstanceSuspected(by=by, evidence=evidence, grounds=grounds):
+            found = _FOUND[evidence].format(printable(by)) if by else "another view suspects it, or holds it dead"
+            return found + ("" if grounds is None else _limits(grounds))
+        case InstanceDied(grounds=Grounds(refused=refused) as grounds, evidence="refused", by=by):
+            others = listed(name for name in refused if name != by)
+            return f"its host refused {by}{others and f'; also found gone by {others}'}{_delays(grounds)}"
+        case InstanceDied(grounds=Grounds(accusers=accusers) as grounds):
+            waited = f"it did not refute within {_seconds(grounds)}"
+            return f"{waited}; found unresponsive by {listed(accusers) or 'another view'}{_delays(grounds)}"
+        case InstanceDied(by=by, evidence=evidence):
+            return _FOUND[evidence].format(printable(by)) if by else "another view holds it dead"
+        case _:
+            return ""
+
+
+_FOUND = {"silent": "heard: it did not answer {}", "refused": "heard: its host refused {}"}
+
+
+def _seconds(grounds: Grounds) -> str:
+    return f"{grounds.deadline - grounds.since:.3g} s"
+
+
+def _limits(grounds: Grounds) -> str:
+    return f"; it has {_seconds(grounds)} to refute{_delays(grounds)}"
+
+
+def _delays(grounds: Grounds) -> str:
+    """Return what lengthens the timeouts, if anything does."""
+    patience = f"; patience {grounds.patience:g}" if grounds.patience > 1 else ""
+    return patience + (f"; own local health {grounds.local_health}" if grounds.local_health else "")
 
 
 def _describe_message(message: object) -> str:

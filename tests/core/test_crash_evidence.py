@@ -110,6 +110,31 @@ def test_two_who_were_refused_make_it_dead_at_once_and_the_next_leads(is_first: 
     assert Rumour("a", 1, State.DEAD, "m", True) in told(effects)
 
 
+def test_a_verdict_says_what_the_node_weighed() -> None:
+    machine, opened = a_watcher("a", "x", "y")
+    refuse(machine, opened["x"])
+    hear(machine, [Rumour("x", 1, State.SUSPECT, "a")], now=3.5)
+    effects = hear(machine, [Rumour("x", 1, State.SUSPECT, "y", True)], now=3.6)
+    [death] = [event for event in emitted(effects) if isinstance(event, InstanceDied)]
+    assert death.grounds is not None
+    assert (death.grounds.accusers, death.grounds.refused) == (("a", "m", "y"), ("m", "y"))
+    assert 3.0 < death.grounds.since < 3.1
+
+
+def test_a_suspicion_names_the_ping_that_got_no_answer_unless_it_was_heard() -> None:
+    machine, opened = a_watcher("a", "x", "y")
+    effects = refuse(machine, opened["x"])
+    pings = [send.datagram.body.sequence for send in sends(effects) if isinstance(send.datagram.body, Ping)]
+    [found] = [event.grounds for event in emitted(effects) if isinstance(event, InstanceSuspected)]
+    effects = hear(machine, [Rumour("y", 1, State.SUSPECT, "x")], now=3.1)
+    [heard] = [event.grounds for event in emitted(effects) if isinstance(event, InstanceSuspected)]
+    assert found is not None
+    assert heard is not None
+    assert (found.ping, found.is_check) == (pings[0], True)
+    assert heard.ping == 0
+    assert heard.deadline > heard.since == 3.1
+
+
 def test_who_was_not_refused_itself_believes_no_two_others() -> None:
     machine, _ = a_watcher("a", "b", "x", "y", config=ProtocolConfig(confirmers=0, watches=0))
     hear(machine, [Rumour("a", 1, State.SUSPECT, name, True) for name in "bxy"], now=3.0)
@@ -345,7 +370,7 @@ def test_who_accuses_tells_those_who_check() -> None:
     machine = a_machine("m")
     names = "abcdefghxyz"
     hear(machine, [a_record(name) for name in names])
-    machine._swim.membership.accuse("a", 1.2)
+    machine._swim.membership.accuse("a", 1.2, 1)
     effects = machine._conclude(1.2)
     accusation = Rumour("a", 1, State.SUSPECT, "m")
     hearers = [send.address for send in sends(effects) if accusation in send.datagram.items]

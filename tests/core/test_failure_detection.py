@@ -164,7 +164,7 @@ def test_a_suspect_that_lives_refutes_and_is_alive_on_all() -> None:
 def test_the_accused_is_told_by_who_finds_it_so_and_in_every_ping() -> None:
     machine = a_machine()
     hear(machine, [a_record("a", addresses=(ELSEWHERE,))])
-    machine._swim.membership.accuse("a", 1.0)
+    machine._swim.membership.accuse("a", 1.0, 1)
     effects = machine._conclude(1.0)
     assert Rumour("a", 1, State.SUSPECT, "me") in told([send for send in sends(effects) if send.address == ELSEWHERE])
     effects = run_until(machine, 4.0)

@@ -38,7 +38,7 @@ def test_it_shows_what_the_node_saw_with_the_evidence(
     shown = capsys.readouterr().out
     assert "node n0 of mesh simulated" in shown
     assert "n0: declares n1 dead" in shown
-    assert "declares n1 dead: silent, found by n" in shown
+    assert "n0: declares n1 dead: it did not refute within 4 s; found unresponsive by n0" in shown
     states = len(recording.segments) - 1
     assert f"compared {states} states: the same effects and states" in shown
 

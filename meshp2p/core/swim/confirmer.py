@@ -216,7 +216,7 @@ class Confirmer:
             self._end(node_id)
         elif check.is_refused:
             self._end(node_id)
-            self._membership.accuse(node_id, now, is_refused=True)
+            self._membership.accuse(node_id, now, check.sequence, is_check=True, is_refused=True)
         elif check.must_call:
             state.timers.set(Timer.CHECK, check.deadline, node_id)
             self._call(node_id, check)
@@ -230,7 +230,7 @@ class Confirmer:
                 self._call(node_id, check)
         else:
             self._end(node_id)
-            self._membership.accuse(node_id, now)
+            self._membership.accuse(node_id, now, check.sequence, is_check=True)
             self._check_again(node_id, now)
 
     def _check_again(self, node_id: str, now: float) -> None:

@@ -306,7 +306,7 @@ class Swim:
         failed = self.prober.end_round()
         if failed is not None:
             self.pause_guard.note_round(None, now)
-            self.membership.accuse(failed.target, now)
+            self.membership.accuse(failed.target, now, failed.sequence)
             self.route_findings(now)
             if not failed.has_relays:
                 self._state.local_health.change(+1)

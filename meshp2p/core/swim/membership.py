@@ -15,7 +15,7 @@ import msgspec
 from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import Evidence, InstanceChange, InstanceDied, InstanceLeft, InstanceSuspected
+from meshp2p.core.events import Evidence, Grounds, InstanceChange, InstanceDied, InstanceLeft, InstanceSuspected
 from meshp2p.core.record import (
     INCARNATION_MAX,
     Claim,
@@ -202,7 +202,7 @@ class Membership:
         if self._state.members.has_node(record.id):
             self.become_suspect(Rumour(record.id, record.incarnation, State.SUSPECT), now)
 
-    def become_suspect(self, rumour: Rumour, now: float) -> None:
+    def become_suspect(self, rumour: Rumour, now: float, ping: int = 0, *, is_check: bool = False) -> None:
         """Suspect a listed node that does not answer ``rumour.by``. It is told at once, so that it can refute.
 
         The record keeps its incarnation even if the rumour names a later one: the record with that incarnation is still
@@ -215,7 +215,8 @@ class Membership:
         state.counters.suspicions += 1
         self.suspicions.begin(rumour, now)
         if record.state is not State.SUSPECT:
-            state.changes.append(InstanceSuspected(suspect, None, rumour.by, _evidence(rumour, record)))
+            grounds = self._grounds(rumour.id, now, ping, is_check=is_check)
+            state.changes.append(InstanceSuspected(suspect, None, rumour.by, _evidence(rumour, record), grounds))
         state.spread(rumour, now)
         if rumour.by == state.id:
             state.tell(rumour.id, rumour)
@@ -238,8 +239,8 @@ class Membership:
         if is_news:
             self._state.spread(rumour, now)
 
-    def accuse(self, node_id: str, now: float, *, is_refused: bool = False) -> None:
-        """Suspect a node that this node itself found unresponsive; with ``is_refused``, its process is gone."""
+    def accuse(self, node_id: str, now: float, ping: int, *, is_check: bool = False, is_refused: bool = False) -> None:
+        """Suspect a node that did not answer this node's ``ping``; with ``is_refused``, its process is gone."""
         record = self._state.members.records.get(node_id)
         if record is None or self._state.is_leaving or self._state.is_guarded:
             return
@@ -247,7 +248,7 @@ class Membership:
         if record.state is State.SUSPECT:
             self.confirm_suspicion(rumour, now)
         else:
-            self.become_suspect(rumour, now)
+            self.become_suspect(rumour, now, ping, is_check=is_check)
         self._weigh_refusals(now)
 
     def _weigh_refusals(self, now: float) -> None:
@@ -291,6 +292,7 @@ class Membership:
         """
         state = self._state
         held = state.members.claim_of(rumour.id)
+        grounds = self._grounds(rumour.id, now) if at_birth and rumour.id in self.suspicions else None
         self.suspicions.end(rumour.id)
         departed = Departed(rumour.id, rumour.incarnation, rumour.state, (), is_node=True, since=now, by=rumour.by)
         if held is not None:
@@ -308,7 +310,7 @@ class Membership:
             state.counters.deaths += rumour.state is State.DEAD
             gone = msgspec.structs.replace(held, state=rumour.state, incarnation=rumour.incarnation)
             if rumour.state is State.DEAD:
-                state.changes.append(InstanceDied(gone, heard, rumour.by, _evidence(rumour, held)))
+                state.changes.append(InstanceDied(gone, heard, rumour.by, _evidence(rumour, held), grounds))
             else:
                 state.changes.append(InstanceLeft(gone, heard))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
@@ -317,6 +319,19 @@ class Membership:
             if is_spread:
                 state.spread(rumour, now, at_birth=at_birth)
         state.forget_departed(now)
+
+    def _grounds(self, node_id: str, now: float, ping: int = 0, *, is_check: bool = False) -> Grounds:
+        suspicion, state = self.suspicions[node_id], self._state
+        return Grounds(
+            tuple(sorted(filter(None, suspicion.accusers))),
+            tuple(filter(None, suspicion.refused)),
+            suspicion.since,
+            suspicion.deadline(),
+            state.patience.factor(node_id, now),
+            state.local_health.score,
+            ping,
+            is_check,
+        )
 
     def expel(self, agents: Collection[tuple[bytes, str]], now: float) -> None:
         """See :meth:`~meshp2p.core.machine.Machine.expel`."""

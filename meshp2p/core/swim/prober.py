@@ -130,7 +130,7 @@ class Prober:
     def _note_refused(self, current: Round, now: float) -> None:
         """Note that the target's host refused the connection, and UDP got no answer either."""
         if current is self._round and not current.is_acknowledged and self._is_listed(current):
-            self._membership.accuse(current.target, now, is_refused=True)
+            self._membership.accuse(current.target, now, current.sequence, is_refused=True)
 
     def receive_ack(self, message: Ack, sender: str | None, now: float) -> bool:
         """Receive an ack. Return whether it answers a probe of this node, or a ping for another node."""

@@ -16,26 +16,26 @@ class Suspicion:
     """
 
     __slots__ = (
-        "_accusers",
         "_confirmations",
         "_confirmations_max",
         "_is_held_dead",
-        "_since",
         "_timeout_max",
         "_timeout_min",
         "_wanted",
+        "accusers",
         "confirmers",
         "refused",
+        "since",
     )
 
     def __init__(
         self, accuser: str, now: float, *, timeout_min: float, timeout_max: float, confirmations_max: int
     ) -> None:
-        self._accusers = {accuser} if accuser else set()
+        self.accusers = {accuser} if accuser else set()
         self._confirmations = 0
         self._confirmations_max = self._wanted = confirmations_max
         self._is_held_dead = False
-        self._since = now
+        self.since = now
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
         self.confirmers: tuple[str, ...] = ()
@@ -46,10 +46,10 @@ class Suspicion:
 
     def confirm(self, accuser: str) -> bool:
         """Count a confirmation. Return whether it was new: independent, and within the number that counts."""
-        if not accuser or accuser in self._accusers or self._confirmations >= self._confirmations_max:
+        if not accuser or accuser in self.accusers or self._confirmations >= self._confirmations_max:
             return False
-        is_first = not self._accusers
-        self._accusers.add(accuser)
+        is_first = not self.accusers
+        self.accusers.add(accuser)
         if not is_first:
             self._confirmations += 1
         return True
@@ -64,10 +64,10 @@ class Suspicion:
             return False
         self._is_held_dead = True
         self.refused[by] = None
-        self._confirmations = min(1, len(self._accusers - {by}))
+        self._confirmations = min(1, len(self.accusers - {by}))
         self._confirmations_max = self._wanted = 1
-        self._accusers.add(by)
-        self._since = now
+        self.accusers.add(by)
+        self.since = now
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max
         return True
@@ -77,9 +77,6 @@ class Suspicion:
         changes the duration."""
         before, self._confirmations_max = self._confirmations_max, min(self._wanted, confirmers)
         return before != self._confirmations_max
-
-    def has_accused(self, accuser: str) -> bool:
-        return accuser in self._accusers
 
     @property
     def is_confirmed(self) -> bool:
@@ -93,12 +90,12 @@ class Suspicion:
 
     def restart(self, now: float) -> None:
         """Start again and keep the accusers: this process was suspended, and may have missed a refutation."""
-        self._since = now
+        self.since = now
 
     def deadline(self) -> float:
         """Return when the suspect is to be declared dead, on the clock of ``now``."""
         if self._confirmations_max <= 0:
-            return self._since + self._timeout_min
+            return self.since + self._timeout_min
         share = math.log(self._confirmations + 1) / math.log(self._confirmations_max + 1)
         shrunk = self._timeout_max - (self._timeout_max - self._timeout_min) * share
-        return self._since + max(self._timeout_min, shrunk)
+        return self.since + max(self._timeout_min, shrunk)

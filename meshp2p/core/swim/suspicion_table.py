@@ -61,7 +61,7 @@ class SuspicionTable(dict[str, Suspicion]):
         suspicion = self.get(node_id)
         if suspicion is None:
             return False
-        return self._state.id in suspicion.refused if is_refused else suspicion.has_accused(self._state.id)
+        return self._state.id in suspicion.refused if is_refused else self._state.id in suspicion.accusers
 
     def weigh_confirmers(self, now: float) -> None:
         """Update suspicions after a change of members: no confirmation is expected from a node that is suspected
@@ -71,7 +71,7 @@ class SuspicionTable(dict[str, Suspicion]):
                 able = 0
                 for confirmer in suspicion.confirmers:
                     is_alive = self._state.is_live(confirmer) and confirmer not in self
-                    able += is_alive or suspicion.has_accused(confirmer)
+                    able += is_alive or confirmer in suspicion.accusers
                 if suspicion.expect(able):
                     self.set_timers(node_id, now)
 

@@ -37,8 +37,9 @@ from meshp2p.core.events import (
 from meshp2p.core.record import Item, Record, tag_of
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.pictures.lanes import FaultSpan, end_of, fault_spans, lanes_of
+from meshp2p.simulation.pictures.reasons import reasons_of
 from meshp2p.simulation.schedule import Schedule
-from meshp2p.virtual.describe import describe_fault
+from meshp2p.virtual.describe import describe_fault, describe_reason
 from meshp2p.virtual.faults import Faulty, OneWay, Partition
 from meshp2p.virtual.trace import Trace, What
 
@@ -133,7 +134,8 @@ class _Encoder:
             case InstanceEvent(record=record):
                 kind = type(detail).__name__.removeprefix("Instance").lower()
                 place = self.item(record)
-                return ("E", kind, place, _exact(record.epoch), self.word(record.home))
+                why = self.word(describe_reason(detail))
+                return ("E", kind, place, _exact(record.epoch), self.word(record.home), why)
             case LeadershipChanged(leader_id=leader, previous_id=previous, epoch=epoch):
                 return ("L", self.word(leader), self.word(previous), _exact(epoch))
             case IdConflictLost(id=name, address=address):
@@ -263,6 +265,7 @@ def encode_run(trace: Trace, schedule: Schedule, violations: tuple[Violation, ..
         "items": encoder.items.values(),
         "details": encoder.details.values(),
         "faults": [_encode_fault(span) for span in spans],
+        "reasons": {number: (why.then, *why.steps) for number, why in reasons_of(trace).items()},
         "violations": encoder.violations,
     }
     text = json.dumps(run, separators=(",", ":"), ensure_ascii=True)

@@ -8,7 +8,7 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.datagrams import Datagram, Gossip, Ping
-from meshp2p.core.events import InstanceDied, InstanceJoined, InstanceSuspected, LeadershipChanged
+from meshp2p.core.events import Grounds, InstanceDied, InstanceJoined, InstanceSuspected, LeadershipChanged
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.network import Traffic
@@ -53,6 +53,13 @@ def a_record(name: str, state: State = State.ALIVE) -> Record:
     )
 
 
+def found_by(
+    kind: type[InstanceSuspected | InstanceDied], record: Record, by: str, ping: int = 0
+) -> InstanceSuspected | InstanceDied:
+    """A verdict on a node that did not answer this ping, after a suspicion of two seconds."""
+    return kind(record, None, by, "silent", Grounds((by,), (), 5.0, 7.0, 1.0, 0, ping))
+
+
 def by_hand(one: str = "n0", two: str = "n1", three: str = "n2", *, message: str = "") -> Run:
     """Ten seconds: three nodes start, the third is cut off at 3 s and held dead at 7 s, the second crashes at 8 s.
 
@@ -80,12 +87,12 @@ def by_hand(one: str = "n0", two: str = "n1", three: str = "n2", *, message: str
     trace.add(4.0, three, What.DROP, one, "Partition", ping)
     timer = trace.add(5.0, one, What.TIMER, cause=timer)
     rumour = Datagram(Gossip(tag_of(one)), (Rumour(three, 1_700_000_000_000, State.SUSPECT, one),))
-    trace.add(5.0, one, What.EVENT, "", InstanceSuspected(a_record(three, State.SUSPECT)), timer)
+    trace.add(5.0, one, What.EVENT, "", found_by(InstanceSuspected, a_record(three, State.SUSPECT), one, 5), timer)
     gossip = trace.add(5.0, one, What.SEND, two, rumour, timer)
     heard = trace.add(5.001, two, What.RECEIVE, one, rumour, gossip)
-    trace.add(5.001, two, What.EVENT, "", InstanceSuspected(a_record(three, State.SUSPECT)), heard)
+    trace.add(5.001, two, What.EVENT, "", InstanceSuspected(a_record(three, State.SUSPECT), None, one), heard)
     timer = trace.add(7.0, one, What.TIMER, cause=timer)
-    trace.add(7.0, one, What.EVENT, "", InstanceDied(a_record(three, State.DEAD)), timer)
+    trace.add(7.0, one, What.EVENT, "", found_by(InstanceDied, a_record(three, State.DEAD), one), timer)
     trace.add(7.0, one, What.EVENT, "", LeadershipChanged(None, one, 0), timer)
     fault = trace.add(8.0, "", What.FAULT, "", crash)
     trace.add(8.0, two, What.STOP, "", "killed", fault)

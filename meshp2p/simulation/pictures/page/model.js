@@ -46,7 +46,7 @@ function eventOf(number) {
   if (!detail) return null;
   if (detail[0] === "E") {
     const about = item(detail[2]);
-    return { kind: detail[1], id: about.id, incarnation: about.incarnation, state: about.state, epoch: detail[3], home: word(detail[4]) };
+    return { kind: detail[1], id: about.id, incarnation: about.incarnation, state: about.state, epoch: detail[3], home: word(detail[4]), reason: word(detail[5]) };
   }
   if (detail[0] === "L") return { kind: "leader", leader: word(detail[1]), previous: word(detail[2]), epoch: detail[3] };
   if (detail[0] === "F") return { kind: "storage", reason: detail[1] };

@@ -211,7 +211,7 @@ function drawSides() {
     const named = lanesOfFault(fault).sort(([one], [other]) => one - other);
     named.forEach(([place, side], index) => {
       const isLikeAbove = index > 0 && named[index - 1][1] === side && named[index - 1][0] === place - 1;
-      if (size.lane >= 34 || !isLikeAbove) nameSide(fault, place, side, from, to);
+      if (size.lane >= 60 || !isLikeAbove) nameSide(fault, place, side, from, to);
     });
   }
 }
@@ -222,11 +222,12 @@ function nameSide(fault, place, side, from, to) {
   const name = fault.kind === "OneWay" ? (side ? "hears nothing of the mute" : "mute") : `side ${SIDES[side] ?? side + 1}`;
   pen.font = `700 ${size.lane < 34 ? 10 : 11}px ${FONT}`;
   pen.textBaseline = "top";
-  const isSmall = size.lane < 34; // then the begin of the lane has marks in its middle
-  pen.textAlign = isSmall ? "right" : "left";
-  const text = clipped(name, to - from - 16);
-  if (isSmall && (text !== name || to - from < 150)) return;
-  written(text, isSmall ? to - 12 : from + 5, y + (isSmall ? 1 : 4), `rgb(${colours[`side${side % 4}`]})`);
+  pen.textAlign = "left";
+  const width = pen.measureText(name).width;
+  const taken = size.lane < 80 ? clusters(place).map(({ x }) => x) : []; // marks, and about what their labels take
+  const isFree = (x) => x + width < to && !taken.some((mark) => mark > x - 70 && mark < x + width + 10);
+  const x = [from + 5, to - width - 12, (from + to - width) / 2].find(isFree);
+  if (x) written(name, x, y + (size.lane < 34 ? 1 : 4), `rgb(${colours[`side${side % 4}`]})`);
 }
 
 /** Text with a rim of paper, to be read on whatever lies under it. */

@@ -38,9 +38,9 @@ function eventWords(node, event) {
   switch (event.kind) {
     case "joined": return event.id === node ? `${node} takes its place in the mesh` : `${node} lists ${event.id}`;
     case "updated": return event.id === node ? `${node} publishes something new of itself` : `${node} learns something new of ${event.id}`;
-    case "suspected": return `${node} suspects ${event.id}`;
+    case "suspected": return `${node} suspects ${event.id}: ${event.reason}`;
     case "recovered": return `${node} sees that ${event.id} lives: it refuted the suspicion`;
-    case "died": return `${node} declares ${event.id} dead`;
+    case "died": return `${node} declares ${event.id} dead: ${event.reason}`;
     case "left": return `${node} hears that ${event.id} left`;
     case "storage": return event.reason ? `${node} keeps nothing on its disk: ${event.reason}` : `the disk of ${node} keeps what it is given again`;
     case "contact": return event.seconds ? `${node} has heard nobody for ${event.seconds} s` : `${node} hears others again`;
@@ -78,7 +78,7 @@ function sentence(number, about = "") {
     case "C": return `${node} calls ${peer}: ${messageWords(message)}${telling}`;
     case "c": return `${node} is called by ${peer}: ${messageWords(message)}${telling}`;
     case "y": return `${node} gets ${peer}'s reply${message && message.kind !== "reply" ? `: ${message.kind}` : ""}${telling}`;
-    case "f": return `${node}'s call fails: ${detail ? detail[2] : ""}`;
+    case "f": return `${node}'s ${cause[number] ? "call" : `watch connection to ${peer}`} fails: ${detail ? detail[2] : ""}`;
     case "t": return `${node}'s clock: a timer is due`;
     case "o": return `${node} is told that somebody may be at ${peer}${detail ? ` (${detail[1]})` : ""}`;
     case "a": return `an agent asks ${node}: ${detail ? detail[1] : ""}`;
@@ -101,9 +101,13 @@ function subjectOf(number) {
   return "";
 }
 
-/** How it went on with a message, in words, and the entry that tells so (0 for none). */
-function fateWords(number) {
+/** How it went on with a message until another entry, in words, and the entry that tells so (0 for none). */
+function fateWords(number, until = Infinity) {
   const [kind, end] = fateOf(number);
+  if (kind && end > until) return ["on its way", 0];
+  for (let child = firstChild[number]; child && child < until; child = nextChild[child]) {
+    if (what(child) === "f") return [detailOf(child)[2], child];
+  }
   if (kind === "d") return [`lost: ${detailOf(end)?.[1] ?? ""}`, end];
   if (kind) return [`arrived after ${duration(at[end] - at[number])}`, end];
   const own = peerLane[number];
