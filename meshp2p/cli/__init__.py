@@ -6,8 +6,11 @@ started), 130 interrupted by Ctrl-C.
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from inspect import CO_COROUTINE
 
 from meshp2p.cli.output import OutputError, warn
 from meshp2p.cli.parser import check_words, make_parser
@@ -20,13 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
         given = sys.argv[1:] if arguments is None else arguments
+        parser = make_parser()
         if not given:
-            make_parser().print_help(sys.stderr)
+            parser.print_help(sys.stderr)
             return 2
-        parser = make_parser(given[0])
         check_words(parser, given)
         options = parser.parse_args(given)
-        return int(options.run(options))
+        return _run(options.run, options)
     except (ConfigError, StartError, StoreError) as error:
         warn(str(error))
         return 2
@@ -42,3 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if group.split(KeyboardInterrupt)[1] is not None:
             raise
         return 130
+
+
+def _run(name: str, options: argparse.Namespace) -> int:
+    """Run a function of a module of this package, which is imported only now: help and completion need none."""
+    module, _, function = name.partition(":")
+    run = getattr(importlib.import_module(f"meshp2p.cli.{module}"), function)
+    if run.__code__.co_flags & CO_COROUTINE:
+        import trio  # noqa: PLC0415  # it takes a while
+
+        return int(trio.run(run, options))
+    return int(run(options))

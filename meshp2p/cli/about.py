@@ -9,9 +9,8 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from meshp2p.cli.ask import add_node_options, expect_member, open_client, read_status
+from meshp2p.cli.ask import expect_member, open_client, read_status
 from meshp2p.cli.events import ids_of, text_of
-from meshp2p.cli.messages import text_argument
 from meshp2p.cli.output import detail_of, printable, time_text, to_json_line, write_line
 from meshp2p.cli.parser import did_you_mean
 from meshp2p.client import MeshClient
@@ -30,50 +29,17 @@ from meshp2p.wire.event_contract import (
     StreamedEvent,
 )
 
-__all__ = ["add_commands"]
+__all__ = ["agent", "ping", "why"]
 
-_COUNT: Final = 4
 _PAST_SECONDS: Final = 30.0
 _PAST_MAX: Final = 16384
 _STATES: Final = {MemberDiedEvent: "dead", MemberLeftEvent: "gone"}
 
 
-def add_commands(commands: Any) -> None:
-    agent = commands.add_parser(
-        "agent",
-        description="Print all that is known of one agent. This includes why it is suspected, and whether the node that"
-        " is asked reaches it.",
-    )
-    agent.set_defaults(run=lambda options: trio.run(_agent, options))
-    why = commands.add_parser(
-        "why",
-        description="Print why an agent is alive, suspect, dead or gone. The events that led to it are listed with"
-        " their evidence and observers, as far back as the node that is asked remembers: those of the home too, if the"
-        " agent is gone because of it.",
-    )
-    why.set_defaults(run=lambda options: trio.run(_why, options))
-    ping = commands.add_parser(
-        "ping",
-        description="Measure round trips to an agent through the mesh. The node that is asked calls the node that"
-        " answers for the agent, on the connection for messages or a new one; the program of the agent takes no part."
-        " It exits with 1 if no call was answered.",
-    )
-    ping.add_argument(
-        "--count", type=int, default=_COUNT, metavar="N", help="how many calls, 0 for calls until Ctrl-C (%(default)s)"
-    )
-    ping.add_argument(
-        "--interval", type=float, default=1.0, metavar="SECONDS", help="the time between two calls (%(default)s)"
-    )
-    ping.set_defaults(run=lambda options: trio.run(_ping, options))
-    for parser in (agent, why, ping):
-        parser.add_argument("instance_id", type=text_argument, metavar="ID", help="the id of the agent")
-        add_node_options(parser)
-
-
 # agent
 
 
-async def _agent(options: argparse.Namespace) -> int:
+async def agent(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         agent = await expect_member(client, options.instance_id)
         past, _ = await _read_past(client)
@@ -139,7 +105,7 @@ def _way_of(pinged: PingResponse) -> str:
 # why
 
 
-async def _why(options: argparse.Namespace) -> int:
+async def why(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         past, snapshot = await _read_past(client)
         status = await read_status(client)
@@ -206,7 +172,7 @@ async def _read_past(client: MeshClient) -> tuple[list[StreamedEvent], SnapshotE
 # ping
 
 
-async def _ping(options: argparse.Namespace) -> int:
+async def ping(options: argparse.Namespace) -> int:
     if options.count < 0 or not 0.01 <= options.interval <= 3600:
         raise ConfigError("--count: expected a number from 0; --interval: expected 0.01 to 3600 seconds")
     async with open_client(options) as client:

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -31,16 +31,7 @@ from meshp2p.node.settings import CA_VARIABLE, TOKEN_VARIABLE, load_config
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.status_contract import StatusResponse
 
-__all__ = [
-    "add_commands",
-    "add_node_choice",
-    "add_node_options",
-    "expect_member",
-    "find_announced",
-    "find_nodes",
-    "open_client",
-    "read_status",
-]
+__all__ = ["agents", "expect_member", "find_announced", "find_nodes", "leader", "open_client", "read_status"]
 
 BROWSE_SECONDS = 3.0
 """How long to browse: an answer that was multicast within the last second is not repeated (RFC 6762 §6)."""
@@ -49,38 +40,7 @@ BROWSE_SECONDS = 3.0
 _TITLES: Final = ("  ID", "STATE", "PLACE", "LAST HEARTBEAT", "CAPABILITIES", "PROFILES", "STATUS", "METRICS")
 
 
-def add_commands(commands: Any) -> None:
-    agents = commands.add_parser(
-        "agents",
-        description="List the agents of the mesh. The star marks the leader. Long cells are cut: --json and `meshp2p"
-        " agent ID` show all.",
-    )
-    leader = commands.add_parser("leader", description="Print the leader.")
-    for parser in (agents, leader):
-        add_node_options(parser)
-    agents.set_defaults(run=lambda options: trio.run(_agents, options))
-    leader.set_defaults(run=lambda options: trio.run(_leader, options))
-
-
-def add_node_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that prints the answer of a node."""
-    add_node_choice(parser)
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-
-
-def add_node_choice(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose the node to ask."""
-    parser.add_argument(
-        "--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (default: any node that is found)"
-    )
-    parser.add_argument(
-        "--mesh",
-        metavar="NAME",
-        help="the mesh of the node to find (default: MESHP2P_MESH, or the joined one)",
-    )
-
-
-async def _agents(options: argparse.Namespace) -> int:
+async def agents(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         instances = await client.members()
     if options.json:
@@ -104,7 +64,7 @@ def _row_of(instance: Instance) -> tuple[str, ...]:
     )
 
 
-async def _leader(options: argparse.Namespace) -> int:
+async def leader(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         leader = await client.leader()
     if options.json:

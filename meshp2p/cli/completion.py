@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from meshp2p.cli.output import write_line
 from meshp2p.cli.parser import make_parser, parsers_below, summary_of
 
-__all__ = ["add_commands"]
+__all__ = ["completion"]
 
 _BASH = """\
 _meshp2p() {{
@@ -59,18 +59,7 @@ class _Option(NamedTuple):
     takes_value: bool = False
 
 
-def add_commands(commands: Any) -> None:
-    completion = commands.add_parser(
-        "completion",
-        description="Print a script that completes commands and options in a shell. For bash, put"
-        " `source <(meshp2p completion bash)` into ~/.bashrc; for zsh, the same with zsh into ~/.zshrc, after compinit;"
-        " for fish, put `meshp2p completion fish | source` into ~/.config/fish/config.fish.",
-    )
-    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
-    completion.set_defaults(run=_completion)
-
-
-def _completion(options: argparse.Namespace) -> int:
+def completion(options: argparse.Namespace) -> int:
     write = {"bash": _bash, "zsh": _zsh, "fish": _fish}[options.shell]
     commands = dict(parsers_below(make_parser()))
     for line in write({name: (summary_of(parser), list(_options_of(parser))) for name, parser in commands.items()}):

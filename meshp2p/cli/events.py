@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
 
-import trio
-
-from meshp2p.cli.ask import add_node_options, open_client
+from meshp2p.cli.ask import open_client
 from meshp2p.cli.output import printable, to_json_line, write_line
-from meshp2p.client.event_stream import EVENT_TYPES, node_events_of, open_event_stream
+from meshp2p.client.event_stream import node_events_of, open_event_stream
 from meshp2p.node.events import event_text
 from meshp2p.wire.contract import InstanceDetail
 from meshp2p.wire.event_contract import SnapshotEvent, StreamedEvent
 
-__all__ = ["add_commands", "ids_of", "text_of"]
+__all__ = ["events", "ids_of", "text_of"]
 
 
-def add_commands(commands: Any) -> None:
-    events = commands.add_parser(
-        "events",
-        description="Print the events of the mesh, as one node sees them, until Ctrl-C. The first line lists the"
-        " members and the leader.",
-    )
-    events.add_argument(
-        "--type",
-        action="append",
-        choices=EVENT_TYPES,
-        metavar="TYPE",
-        help=f"only events of this type; may be repeated: {', '.join(EVENT_TYPES)}",
-    )
-    events.add_argument("--past", action="store_true", help="begin with the events that led to the present")
-    events.add_argument("--id", action="append", metavar="ID", help="only events about this member; may be repeated")
-    add_node_options(events)
-    events.set_defaults(run=lambda options: trio.run(_events, options))
-
-
-async def _events(options: argparse.Namespace) -> int:
+async def events(options: argparse.Namespace) -> int:
     async with open_client(options) as client, open_event_stream(client._requests, has_past=options.past) as stream:
         while True:
             event = await stream.receive()

@@ -6,13 +6,12 @@ import argparse
 import os
 import random
 import sys
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from meshp2p.cli.ask import BROWSE_SECONDS, find_announced
-from meshp2p.cli.membership import add_mesh_option, credential_directory, default_label, duration, own_credentials
+from meshp2p.cli.membership import credential_directory, label_of, own_credentials
 from meshp2p.cli.output import printable, progress, warn, write_line
 from meshp2p.core.address import Address, parse_endpoint
 from meshp2p.discovery.beacon import BeaconSource
@@ -33,7 +32,7 @@ from meshp2p.trust.joining import Invitation, NewcomerSide
 from meshp2p.trust.spoken import JoinCode, JoinToken, parse_invitation
 from meshp2p.wire.codec import Codec
 
-__all__ = ["INVITATION_PREFIX", "add_commands", "resolve"]
+__all__ = ["INVITATION_PREFIX", "invite", "join", "resolve"]
 
 INVITATION_PREFIX: Final = "meshp2p join "
 """The prefix of the names under which invitations are announced."""
@@ -42,55 +41,10 @@ CODE_SECONDS = 600.0
 """How long a code is valid."""
 
 
-def add_commands(commands: Any) -> None:
-    invite = commands.add_parser(
-        "invite",
-        description="Invite another machine into a secured mesh. Print a code for it, and wait until it has joined. The"
-        " code expires after 10 minutes or 3 wrong attempts. With --token, print a token for programs. The invitation"
-        " ends when this command ends.",
-    )
-    add_mesh_option(invite)
-    invite.add_argument("--may-invite", action="store_true", help="let the newcomer invite other machines")
-    invite.add_argument("--admin", action="store_true", help="let the newcomer revoke machines and appoint admins")
-    invite.add_argument(
-        "--ids", metavar="PATTERN", default="*", help="the ids that its agents may use (default: %(default)s)"
-    )
-    invite.add_argument(
-        "--token", action="store_true", help=f"print a token, for {JOIN_TOKEN_VARIABLE} or standard input"
-    )
-    invite.add_argument("--uses", type=int, metavar="N", help="how many machines may join with the token (default: 1)")
-    invite.add_argument(
-        "--for",
-        dest="seconds",
-        type=duration,
-        metavar="TIME",
-        help="how long it is valid, such as 90s or 1h (default: 10m)",
-    )
-    invite.add_argument("--host", default="::", help="the address to listen on (default: all)")
-    invite.add_argument("--port", type=int, default=0, help="the TCP port to listen on (default: any)")
-    invite.set_defaults(run=_invite)
-
-    join = commands.add_parser(
-        "join",
-        description="Join a secured mesh. The command asks for the code, or reads it from standard input if there is"
-        f" no terminal. A token may be in {JOIN_TOKEN_VARIABLE} instead. Then all agents of this user on this"
-        " machine can join.",
-    )
-    join.add_argument("--at", metavar="HOST:PORT", help="the address of the inviter (default: found on the network)")
-    join.add_argument("--label", default=default_label(), help="the name of this machine in lists (default: USER@HOST)")
-    join.add_argument(
-        "--export",
-        metavar="FILE",
-        type=Path,
-        help="write the credential to a new file, for credentials= of a node elsewhere, and do not keep it here",
-    )
-    join.set_defaults(run=_join)
-
-
 # Inviting
 
 
-def _invite(options: argparse.Namespace) -> int:
+def invite(options: argparse.Namespace) -> int:
     directory = credential_directory(options.mesh)
     credential = directory.load()
     machine = credential.machine
@@ -183,7 +137,7 @@ def _announced_name(secret: JoinCode | JoinToken) -> str:
 # Joining
 
 
-def _join(options: argparse.Namespace) -> int:
+def join(options: argparse.Namespace) -> int:
     secret = parse_invitation(os.environ.get(JOIN_TOKEN_VARIABLE) or _ask())
     own = own_credentials()
     if options.export is not None and options.export.exists():
@@ -227,7 +181,7 @@ async def _join_mesh(options: argparse.Namespace, secret: JoinCode | JoinToken) 
                 " invite still run? If no multicast passes between the machines, name the inviter with --at HOST:PORT"
             )
         addresses = found[0]
-    return await join_at(addresses, NewcomerSide(secret, options.label))
+    return await join_at(addresses, NewcomerSide(secret, label_of(options)))
 
 
 async def resolve(text: str) -> tuple[Address, ...]:

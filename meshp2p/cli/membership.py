@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
-import re
 import socket
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import trio
@@ -26,10 +23,9 @@ from meshp2p.trust.certificates import LABEL_CHARACTERS_MAX
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.machines import MeshMachine
 
-__all__ = ["add_commands", "add_mesh_option", "credential_directory", "default_label", "duration", "own_credentials"]
+__all__ = ["credential_directory", "export", "init", "label_of", "own_credentials", "trust"]
 
 _LOOK_SECONDS = 2.0
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class _MachineRow(msgspec.Struct):
@@ -43,49 +39,6 @@ class _MachineRow(msgspec.Struct):
     is_admin: bool
     ids: list[str]
     is_this_machine: bool
-
-
-def add_commands(commands: Any) -> None:
-    init = commands.add_parser(
-        "init",
-        description="Create a secured mesh. This machine is its first, is an admin and may invite others. It keeps"
-        " the root key of the mesh until `meshp2p root export` moves the key to a file.",
-    )
-    init.add_argument("name", metavar="NAME", help="the name of the mesh, such as studio")
-    init.add_argument("--label", default=default_label(), help="the name of this machine in lists (default: USER@HOST)")
-    init.set_defaults(run=_init)
-
-    trust = commands.add_parser("trust", description="List the machines of a secured mesh and their inviters.")
-    add_mesh_option(trust)
-    trust.add_argument("--json", action="store_true", help="print each machine as a JSON object on a line")
-    trust.set_defaults(run=_trust)
-
-    root = commands.add_parser("root", description="Move the root key of a secured mesh.")
-    actions = root.add_subparsers(title="actions", metavar="ACTION", required=True)
-    export = actions.add_parser(
-        "export",
-        help="move the root key to a file",
-        description="Move the root key of a mesh to a new file. The mesh works without it. The key can invite and"
-        " revoke any machine: store the file away from the network.",
-    )
-    export.add_argument("file", metavar="FILE", type=Path, help="a file that does not exist yet")
-    add_mesh_option(export)
-    export.set_defaults(run=_export)
-
-
-def add_mesh_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names one of the meshes of this user."""
-    parser.add_argument(
-        "--mesh", metavar="NAME", help="the mesh (default: MESHP2P_MESH, or the only one that this user is in)"
-    )
-
-
-def duration(text: str) -> float:
-    """Return the seconds of an argument such as 90s, 10m, 1h or 30d."""
-    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number and s, m, h or d, such as 1h")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def own_credentials() -> Credentials:
@@ -104,8 +57,10 @@ def credential_directory(mesh: str | None) -> CredentialDirectory:
     return found
 
 
-def default_label() -> str:
-    """Return ``user@host`` without characters that cannot be shown."""
+def label_of(options: argparse.Namespace) -> str:
+    """Return the ``--label`` of this machine, or ``user@host`` without characters that cannot be shown."""
+    if options.label is not None:
+        return str(options.label)
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # no name for this user id
@@ -114,11 +69,11 @@ def default_label() -> str:
     return label[:LABEL_CHARACTERS_MAX]
 
 
-def _init(options: argparse.Namespace) -> int:
+def init(options: argparse.Namespace) -> int:
     own = own_credentials()
     if own.find(options.name) is not None:
         raise ConfigError(f"this user is in a mesh {options.name!r} already: choose another name")
-    root_key, credential = found_mesh(options.name, options.label)
+    root_key, credential = found_mesh(options.name, label_of(options))
     if options.name in trio.run(_announced_names):
         raise ConfigError(
             f"a mesh {options.name!r} is announced on this network: run meshp2p join to join it, or choose another name"
@@ -138,7 +93,7 @@ async def _announced_names() -> set[str]:
     return set()
 
 
-def _trust(options: argparse.Namespace) -> int:
+def trust(options: argparse.Namespace) -> int:
     credential = credential_directory(options.mesh).load()
     machines = credential.trust.machines
     rows = [_row(credential, machine) for machine in machines.values()]
@@ -178,7 +133,7 @@ def _row(credential: MachineCredential, machine: MeshMachine) -> _MachineRow:
     )
 
 
-def _export(options: argparse.Namespace) -> int:
+def export(options: argparse.Namespace) -> int:
     credential_directory(options.mesh).export_root_key(options.file)
     write_line(printable(f"the root key is in {str(options.file)!r} now, and no longer in this user's data directory"))
     warn("this file can invite and revoke any machine: put it away from the network")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections import defaultdict
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import trio
@@ -24,7 +24,7 @@ from meshp2p.node.secured_meshes import split_announced
 from meshp2p.node.settings import load_config
 from meshp2p.wire.codec import Codec
 
-__all__ = ["add_commands"]
+__all__ = ["meshes"]
 
 _Announced = defaultdict[str, set[str]]
 """The ids of the nodes of each mesh, by the name that they announce."""
@@ -42,18 +42,7 @@ class _SeenMesh(msgspec.Struct):
     is_joined: bool
 
 
-def add_commands(commands: Any) -> None:
-    meshes = commands.add_parser(
-        "meshes",
-        description="List the meshes on the networks of this machine. Nodes are counted for 3 s, by multicast DNS;"
-        " those of the meshes that this user joined, and of the mesh of the configuration, by the beacon as well."
-        " A node without either is not seen.",
-    )
-    meshes.add_argument("--json", action="store_true", help="print one JSON object")
-    meshes.set_defaults(run=_meshes)
-
-
-def _meshes(options: argparse.Namespace) -> int:
+def meshes(options: argparse.Namespace) -> int:
     joined = {one.load_announced_name() for one in own_credentials().all()}
     named = load_config(is_strict=True).mesh or DEFAULT_MESH
     with progress(f"looking for meshes for {BROWSE_SECONDS:g} s"):

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from meshp2p.cli.ask import add_node_options, expect_member, open_client
+from meshp2p.cli.ask import expect_member, open_client
 from meshp2p.cli.output import printable, progress, time_text, to_json_line, write_line
 from meshp2p.client import MeshClient
 from meshp2p.core.message import CUSTOM, KINDS
@@ -21,80 +21,13 @@ from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.errors import ConfigError, MeshError, RemoteError, RequestRefused, UnknownInstance
 from meshp2p.node.received import ReceivedMessage
 
-__all__ = ["add_commands", "text_argument"]
+__all__ = ["messages", "query", "send", "status"]
 
 _HEARTBEAT_SECONDS: Final = 5.0
 _FAREWELL_SECONDS: Final = 2.0
 
 
-def add_commands(commands: Any) -> None:
-    send = commands.add_parser(
-        "send",
-        description="Send a message to one agent, or to all other agents.",
-    )
-    send.add_argument("payload", metavar="PAYLOAD", help="JSON text; - reads it from standard input")
-    send.add_argument("--from", dest="source", required=True, type=text_argument, metavar="ID", help="the sender")
-    to = send.add_mutually_exclusive_group(required=True)
-    to.add_argument("--to", dest="target", type=text_argument, metavar="ID", help="the recipient")
-    to.add_argument("--all", action="store_true", help="send to every other agent")
-    kinds = ", ".join(kind for kind in KINDS if kind != CUSTOM)
-    send.add_argument(
-        "--kind",
-        type=text_argument,
-        default="Notification",
-        help=f"{kinds}, or {CUSTOM}:NAME for your own kind (default: %(default)s)",
-    )
-    send.add_argument("--correlation-id", type=text_argument, metavar="TEXT", help="an id that the answer repeats")
-    send.add_argument(
-        "--if-absent",
-        choices=("refuse", "queue"),
-        default="refuse",
-        help="if the agent is dead: refuse the message, or queue it until the agent returns (default: %(default)s)",
-    )
-    send.set_defaults(run=lambda options: trio.run(_send, options))
-
-    messages = commands.add_parser(
-        "messages",
-        description="Print the messages that wait for an agent.",
-    )
-    messages.add_argument("instance_id", type=text_argument, metavar="ID", help="the id of the agent")
-    messages.add_argument(
-        "--wait", type=float, default=0.0, metavar="SECONDS", help="if there is no message, wait for one, at most 60 s"
-    )
-    messages.add_argument("--limit", type=int, metavar="N", help="print at most N messages")
-    messages.add_argument(
-        "--after", type=text_argument, metavar="MESSAGE_ID", help="print only the messages after this one"
-    )
-    messages.add_argument(
-        "--ack", action="store_true", help="acknowledge the printed messages, so that they are not delivered again"
-    )
-    messages.set_defaults(run=lambda options: trio.run(_messages, options))
-
-    query = commands.add_parser(
-        "query",
-        description="Ask an agent a question, and print its answer. Without --from, an agent is registered to ask, and"
-        " removed after the answer.",
-    )
-    query.add_argument("target", type=text_argument, metavar="ID", help="the agent to ask")
-    query.add_argument("payload", metavar="PAYLOAD", help="JSON text; - reads it from standard input")
-    query.add_argument("--from", dest="source", type=text_argument, metavar="ID", help="the agent that asks")
-    query.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long to wait for the answer (%(default)s)"
-    )
-    query.set_defaults(run=lambda options: trio.run(_query, options))
-
-    status = commands.add_parser(
-        "status",
-        description="Print the status of a message for each recipient.",
-    )
-    status.add_argument("message_id", type=text_argument, metavar="MESSAGE_ID")
-    status.set_defaults(run=lambda options: trio.run(_status, options))
-
-    for parser in (send, messages, query, status):
-        add_node_options(parser)
-
-
-async def _send(options: argparse.Namespace) -> int:
+async def send(options: argparse.Namespace) -> int:
     kind, payload = _kind(options.kind), _payload(options)
     if options.all and options.if_absent != "refuse":
         raise ConfigError("--if-absent: expected only with --to")
@@ -115,7 +48,7 @@ async def _send(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _query(options: argparse.Namespace) -> int:
+async def query(options: argparse.Namespace) -> int:
     payload = _payload(options)
     async with open_client(options) as client:
         with progress(f"waiting for the answer of {options.target}"):
@@ -177,7 +110,7 @@ async def _stay_registered(client: MeshClient, name: str) -> None:
             await client.heartbeat(name)
 
 
-async def _messages(options: argparse.Namespace) -> int:
+async def messages(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         messages = await client.messages(
             options.instance_id, wait=options.wait, limit=options.limit, after=options.after
@@ -195,7 +128,7 @@ async def _messages(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _status(options: argparse.Namespace) -> int:
+async def status(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         receipts = await client.message_status(options.message_id)
     if options.json:
@@ -216,15 +149,6 @@ def _payload(options: argparse.Namespace) -> msgspec.Raw:
     except NotPlainJson as error:
         raise ConfigError(f"PAYLOAD {error} (a text needs quotes: '\"hello\"')") from None
     return msgspec.Raw(payload)
-
-
-def text_argument(argument: str) -> str:
-    """Check that an argument can be sent."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError(f"{argument!a} is not UTF-8") from None
-    return argument
 
 
 def _kind(text: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from meshp2p.cli.ask import add_node_choice, open_client
+from meshp2p.cli.ask import open_client
 from meshp2p.cli.output import warn, write_line
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import is_loopback
@@ -19,29 +19,12 @@ from meshp2p.node.secured_meshes import choose_mesh, find_credential
 from meshp2p.node.settings import TOKEN_VARIABLE, load_config
 from meshp2p.trust.grants import covers
 
-__all__ = ["add_commands"]
+__all__ = ["open_page"]
 
 _TOKEN_SECONDS = 12 * 3600  # as long as a session: chosen, not measured
 
 
-def add_commands(commands: Any) -> None:
-    parser = commands.add_parser(
-        "open",
-        help="open the live page in a browser",
-        description="Open the live page of a node in a browser. In a secured mesh the browser gets a session of 12"
-        " hours, with the rights of MESHP2P_TOKEN, or else to read and to act as the agents of this machine.",
-    )
-    add_node_choice(parser)
-    parser.add_argument(
-        "--print",
-        dest="is_printed",
-        action="store_true",
-        help="print the URL instead; in a secured mesh it can be opened once, within a minute",
-    )
-    parser.set_defaults(run=lambda options: trio.run(_open, options))
-
-
-async def _open(options: argparse.Namespace) -> int:
+async def open_page(options: argparse.Namespace) -> int:
     async with open_client(options, _make_token(options)) as client:
         url = _shown(await client.session_link())
     if options.is_printed:

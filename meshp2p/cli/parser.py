@@ -5,45 +5,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
+from meshp2p.cli.commands import add_commands
 from meshp2p.cli.output import warn
 from meshp2p.version import __version__
 
-__all__ = ["COMMANDS", "check_words", "did_you_mean", "make_parser", "parsers_below", "summary_of"]
-
-COMMANDS: Final = {
-    "up": "up",
-    "top": "top",
-    "agents": "ask",
-    "agent": "about",
-    "leader": "ask",
-    "open": "opening",
-    "events": "events",
-    "why": "about",
-    "ping": "about",
-    "query": "messages",
-    "send": "messages",
-    "messages": "messages",
-    "doctor": "doctor",
-    "meshes": "meshes",
-    "init": "membership",
-    "invite": "joining",
-    "join": "joining",
-    "trust": "membership",
-    "revoke": "revoking",
-    "token": "tokens",
-    "ca": "tokens",
-    "root": "membership",
-    "status": "messages",
-    "service": "service",
-    "record": "record",
-    "simulate": "simulate",
-    "completion": "completion",
-}
-"""Which module has each command, in the order of the overview."""
+__all__ = ["check_words", "did_you_mean", "make_parser", "parsers_below", "summary_of"]
 
 _ONLY_NAMED: Final = (
     *("status", "trust", "revoke", "token", "ca", "root"),
@@ -67,8 +36,7 @@ class _Overview(_Parser):
     """The whole command line. Its help has a line for each of the usual commands."""
 
     def format_help(self) -> str:
-        found = dict(parsers_below(make_parser()))
-        lines = [f"  {name:10}{summary_of(found[name])}" for name in COMMANDS if name not in _ONLY_NAMED]
+        lines = [f"  {name:10}{summary_of(one)}" for name, one in parsers_below(self) if name not in _ONLY_NAMED]
         return "\n".join(
             (
                 f"usage: meshp2p COMMAND [OPTION ...]\n\n{self.description}\n",
@@ -79,26 +47,23 @@ class _Overview(_Parser):
         )
 
 
-def make_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The whole command line, or the part that ``command`` needs: a command that is not run is not paid for."""
-    names = COMMANDS if command is None else [command] if command in COMMANDS else []
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
     parser = _Overview(prog="meshp2p", description="An agent mesh that needs no registry.")
     parser.add_argument("--version", action="version", version=f"meshp2p {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in dict.fromkeys(COMMANDS[name] for name in names):
-        importlib.import_module(f"meshp2p.cli.{module}").add_commands(commands)
+    add_commands(parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser))
     return parser
 
 
 def check_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Refuse the command, or the first option, that does not exist, with the nearest that does; exits with 2."""
-    first = words[0]
-    if first not in COMMANDS:
+    first, commands = words[0], dict(parsers_below(parser))
+    if first not in commands:
         if first not in ("-h", "--help", "--version"):
             what = "the command comes first" if first.startswith("-") else f"there is no command {first!r}"
-            parser.error(what + did_you_mean(first, COMMANDS))
+            parser.error(what + did_you_mean(first, commands))
         return
-    chosen = dict(parsers_below(parser))[first]
+    chosen = commands[first]
     known = {option for one in (chosen, *(below for _, below in parsers_below(chosen))) for option in options_of(one)}
     for word in words[1:]:
         option = word.partition("=")[0]

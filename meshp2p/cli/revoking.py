@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from meshp2p.cli.ask import find_announced
 from meshp2p.cli.joining import resolve
-from meshp2p.cli.membership import add_mesh_option, credential_directory
+from meshp2p.cli.membership import credential_directory
 from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.core.address import Address
 from meshp2p.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Revoked, StartError
@@ -22,7 +21,7 @@ from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.tokens import token_signer
 
-__all__ = ["add_commands"]
+__all__ = ["revoke"]
 
 PREFIX_MIN: Final = 8
 """The shortest beginning of a fingerprint that names a machine."""
@@ -31,27 +30,7 @@ _TOLD_MAX = 8
 _TELL_SECONDS = 5.0
 
 
-def add_commands(commands: Any) -> None:
-    revoke = commands.add_parser(
-        "revoke",
-        description="Revoke a machine with everything that it issued and all machines that it invited. ID names the"
-        " machine or an agent on it. This cannot be undone: to come back, the machine must be invited again. Only the"
-        " root, an admin, and each machine above it in `meshp2p trust` may revoke it.",
-    )
-    revoke.add_argument(
-        "id", metavar="ID", nargs="?", help="an agent, a machine, or the first digits of a machine's fingerprint"
-    )
-    what = revoke.add_mutually_exclusive_group()
-    what.add_argument("--keep-invited", action="store_true", help="keep the machines that it invited")
-    what.add_argument("--only-agent", action="store_true", help="revoke only the agent ID, not its machine")
-    what.add_argument("--token", metavar="JTI", help="instead of ID: revoke only the token with this jti")
-    revoke.add_argument("--root-key", metavar="FILE", type=Path, help="the exported root key, which may revoke anybody")
-    revoke.add_argument("--at", metavar="HOST:PORT", help="a node to tell (default: all that are found on the network)")
-    add_mesh_option(revoke)
-    revoke.set_defaults(run=_revoke)
-
-
-def _revoke(options: argparse.Namespace) -> int:
+def revoke(options: argparse.Namespace) -> int:
     directory = credential_directory(options.mesh)
     credential = directory.load()
     if (options.id is None) is (options.token is None):

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from meshp2p.cli.configuration import configuration_of
 from meshp2p.cli.output import warn, write_line
 from meshp2p.cli.parser import check_words, make_parser
 from meshp2p.errors import ConfigError, StartError
 
-__all__ = ["add_commands"]
+__all__ = ["install", "uninstall"]
 
 _COMMAND_SECONDS: Final = 60
 
@@ -47,42 +47,15 @@ class _Service(NamedTuple):
     hint: str = ""
 
 
-def add_commands(commands: Any) -> None:
-    service = commands.add_parser(
-        "service", description="Run a node as a service of this user, by systemd on Linux and by launchd on macOS."
-    )
-    actions = service.add_subparsers(title="actions", metavar="ACTION", required=True)
-    install = actions.add_parser(
-        "install",
-        help="write the file of the service, and start it",
-        description="Write the file of the service, and start it now and at each login. The options of `meshp2p up`"
-        " come after two hyphens, as in `meshp2p service install -- --mesh studio`, and are checked. MESHP2P_..."
-        " variables are not taken over. Relative paths are relative to the present directory.",
-    )
-    install.add_argument("up", metavar="UP_OPTION", nargs="*", help="an option of meshp2p up, after --")
-    uninstall = actions.add_parser(
-        "uninstall", help="end the service, and remove its file", description="End the service, and remove its file."
-    )
-    for parser, run in ((install, _install), (uninstall, _uninstall)):
-        parser.add_argument(
-            "--system",
-            choices=tuple(_SYSTEMS),
-            default="launchd" if sys.platform == "darwin" else "systemd",
-            help="which system runs it (default: that of this machine)",
-        )
-        parser.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
-        parser.set_defaults(run=run)
-
-
-def _install(options: argparse.Namespace) -> int:
+def install(options: argparse.Namespace) -> int:
     words = ["up", *options.up]
     for word in (*words, str(Path.cwd())):
         if not word.isprintable():
             raise ConfigError(f"{word!a}: expected no control character in the options and the directory of a service")
-    parser = make_parser("up")
+    parser = make_parser()
     check_words(parser, words)
     configuration_of(parser.parse_args(words))
-    service = _SYSTEMS[options.system]([sys.executable, "-m", "meshp2p", *words], Path.cwd())
+    service = _system(options)([sys.executable, "-m", "meshp2p", *words], Path.cwd())
     if options.dry_run:
         write_line(f"# {service.path}\n{service.content}")
         _print(service.start)
@@ -103,8 +76,8 @@ def _install(options: argparse.Namespace) -> int:
     return 0
 
 
-def _uninstall(options: argparse.Namespace) -> int:
-    service = _SYSTEMS[options.system]([], Path.cwd())
+def uninstall(options: argparse.Namespace) -> int:
+    service = _system(options)([], Path.cwd())
     if options.dry_run:
         _print([*service.stop, ["rm", str(service.path)], *service.after_removal])
         return 0
@@ -177,6 +150,10 @@ def _launchd(command: Sequence[str], directory: Path) -> _Service:
         start=[("launchctl", "bootstrap", domain, str(path))],
         stop=[("launchctl", "bootout", f"{domain}/org.meshp2p.node")],
     )
+
+
+def _system(options: argparse.Namespace) -> Callable[[Sequence[str], Path], _Service]:
+    return _SYSTEMS[options.system or ("launchd" if sys.platform == "darwin" else "systemd")]
 
 
 _SYSTEMS: Final[dict[str, Callable[[Sequence[str], Path], _Service]]] = {"systemd": _systemd, "launchd": _launchd}

@@ -23,44 +23,7 @@ from meshp2p.simulation.simulation import Result, Simulation
 from meshp2p.virtual.describe import describe_fault, lines_of
 from meshp2p.virtual.trace import Trace
 
-__all__ = ["add_commands"]
-
-
-def add_commands(commands: Any) -> None:
-    simulate = commands.add_parser(
-        "simulate",
-        description="Simulate a mesh under faults in virtual time, and check it.",
-    )
-    simulate.add_argument("scenario", nargs="?", help="the scenario to run: see --list")
-    simulate.add_argument("--list", action="store_true", help="list the scenarios")
-    simulate.add_argument("--seed", type=int, default=1, help="the seed of all randomness (default: %(default)s)")
-    simulate.add_argument("--nodes", type=int, help="the number of nodes")
-    simulate.add_argument(
-        "--duration", type=float, metavar="SECONDS", help="the virtual time at which all faults have ended"
-    )
-    simulate.add_argument("--loss", type=float, metavar="SHARE", help="the share of datagrams that is lost, 0 to 1")
-    simulate.add_argument("--delay", type=float, metavar="SECONDS", help="the one-way delay of every packet")
-    simulate.add_argument("--through-wire", action="store_true", help="encode and decode every message")
-    simulate.add_argument(
-        "--check",
-        action="append",
-        metavar="NAME",
-        help=f"run only this checker; may be repeated: {', '.join(CHECKERS)}",
-    )
-    simulate.add_argument(
-        "--replay", type=Path, metavar="FILE", help="run this file again: a schedule, or the recording of a node"
-    )
-    simulate.add_argument("--shrink", action="store_true", help="find the smallest schedule that still fails")
-    simulate.add_argument(
-        "--save",
-        type=Path,
-        metavar="FILE",
-        help="write the run to this file, for --replay; a failed run is always written",
-    )
-    simulate.add_argument("--html", type=Path, metavar="FILE", help="write a page that shows the run")
-    simulate.add_argument("--trace", action="store_true", help="print every event of the run")
-    simulate.add_argument("--json", action="store_true", help="print the schedule and the result as JSON")
-    simulate.set_defaults(run=run)
+__all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
         width = max(map(len, scenarios()))
         for name, about in scenarios().items():
             write_line(f"{name:{width}}  {about}")
+        write_line(f"\ncheckers: {', '.join(CHECKERS)}")
         return 0
     if options.replay is not None and is_recording(_read_beginning(options.replay)):
         return _replay_recording(options)

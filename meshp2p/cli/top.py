@@ -8,17 +8,17 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import trio
 
-from meshp2p.cli.ask import add_node_options, open_client, read_status
+from meshp2p.cli.ask import open_client, read_status
 from meshp2p.cli.output import is_terminal, printable, table_lines, to_json_line, write, write_line
 from meshp2p.errors import ConfigError, Unreachable
 from meshp2p.node.verdict import count_of, duration
 from meshp2p.wire.status_contract import AgentStatus, Severity, StatusResponse
 
-__all__ = ["add_commands", "lines_of"]
+__all__ = ["lines_of", "top"]
 
 _FINDINGS_MAX: Final = 5
 _SMALLEST: Final = (20, 4)  # columns and rows that are drawn, whatever the terminal has: chosen, not measured
@@ -39,23 +39,7 @@ _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[?25l\x1b[H", "\x1b[K", "\x1b[J"  # the 
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
-def add_commands(commands: Any) -> None:
-    top = commands.add_parser(
-        "top",
-        description="Show whether anything is wrong, and the agents by trouble. The screen is refreshed in place until"
-        " Ctrl-C; if standard output is no terminal, it is printed once. --json prints what GET /status answers.",
-    )
-    top.add_argument(
-        "--once", action="store_true", help="show it once, and exit with 1 if the verdict is a warning or an error"
-    )
-    top.add_argument(
-        "--interval", type=float, default=1.0, metavar="SECONDS", help="the time between two refreshes (%(default)s)"
-    )
-    add_node_options(top)
-    top.set_defaults(run=lambda options: trio.run(_top, options))
-
-
-async def _top(options: argparse.Namespace) -> int:
+async def top(options: argparse.Namespace) -> int:
     if not 0.1 <= options.interval <= 3600:
         raise ConfigError("--interval: expected 0.1 to 3600 seconds")
     if options.once or not (options.json or is_terminal(sys.stdout)):

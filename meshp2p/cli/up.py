@@ -7,12 +7,11 @@ import datetime as dt
 import logging
 import signal
 import sys
-from typing import Any
 
 import trio
 
 from meshp2p import MeshNode, NodeConfig, open_node
-from meshp2p.cli.configuration import add_configuration, configuration_of
+from meshp2p.cli.configuration import configuration_of
 from meshp2p.cli.output import OutputError, detail_of, printable, time_text, to_json_line, warn, write_line
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
@@ -20,28 +19,7 @@ from meshp2p.node.event_log import streamed
 from meshp2p.node.events import NodeEvent, event_log, event_text
 from meshp2p.node.secured_meshes import announced_mesh
 
-__all__ = ["add_commands"]
-
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-
-
-def add_commands(commands: Any) -> None:
-    up = commands.add_parser(
-        "up",
-        description="Run a node until Ctrl-C, SIGTERM or SIGHUP. An option that is not given is taken from its"
-        " MESHP2P_... variable, then from the file, then from the preset.",
-    )
-    add_configuration(up)
-    up.add_argument(
-        "--log-level",
-        choices=LOG_LEVELS,
-        default="warning",
-        help="log messages of at least this level (default: %(default)s)",
-    )
-    up.add_argument(
-        "--json", action="store_true", help="print each event as a JSON object on a line, as GET /events has it"
-    )
-    up.set_defaults(run=run)
+__all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,15 +15,12 @@ from meshp2p.client.node_requests import FAILURES, NodeRequests, made
 from meshp2p.errors import RequestRefused, Unreachable
 from meshp2p.node.events import LeaderChanged, MemberEvent, MemberJoined, NodeEvent
 from meshp2p.wire.contract import InstanceDetail
-from meshp2p.wire.event_contract import SnapshotEvent, StreamedEvent
+from meshp2p.wire.event_contract import EVENT_TYPES, SnapshotEvent, StreamedEvent
 
-__all__ = ["EVENT_TYPES", "EventStream", "node_events_of", "open_event_stream"]
+__all__ = ["EventStream", "node_events_of", "open_event_stream"]
 
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest event: the snapshot of 20,000 members has about 10 MB. Chosen, not measured."""
-
-EVENT_TYPES: Final = tuple(str(shape.__struct_config__.tag) for shape in get_args(StreamedEvent))
-"""The ``type`` of each event that this version knows."""
 
 _RETRY_SECONDS: Final = 0.5  # chosen, not measured
 _NODE_EVENTS: Final[dict[str, type[Any]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -11,6 +11,7 @@ from meshp2p.core.events import Evidence
 from meshp2p.wire.contract import InstanceDetail, LeaderResponse, Timestamp
 
 __all__ = [
+    "EVENT_TYPES",
     "EVIDENCE_TEXTS",
     "HEARTBEAT_SECONDS",
     "ContactLostEvent",
@@ -187,3 +188,6 @@ StreamedEvent: TypeAlias = (
     | NetworkProblemFoundEvent
     | EventsLostEvent
 )
+
+EVENT_TYPES: Final = tuple(str(shape.__struct_config__.tag) for shape in get_args(StreamedEvent))
+"""The ``type`` of each event that this version knows."""

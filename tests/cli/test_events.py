@@ -29,7 +29,7 @@ async def printed_until(
 
     monkeypatch.setattr(events, "write_line", note)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(events._events, make_parser("events").parse_args(["events", *words]))
+        nursery.start_soon(events.events, make_parser().parse_args(["events", *words]))
         await has_begun.wait()
         await while_it_runs()
         await trio.sleep_forever()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import signature
 
 import pytest
 
 from meshp2p.cli import main
-from meshp2p.cli.parser import COMMANDS, make_parser, parsers_below
+from meshp2p.cli.parser import make_parser, parsers_below
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -28,17 +32,55 @@ def test_the_overview_fits_a_screen_and_names_every_command(capsys: pytest.Captu
     lines = overview.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert set(COMMANDS) <= set(re.findall(r"\w+", overview))
+    assert set(dict(parsers_below(make_parser()))) <= set(re.findall(r"\w+", overview))
     assert main([]) == 2
     assert capsys.readouterr().err == overview
 
 
-def test_every_command_says_what_it_does() -> None:
-    found = dict(parsers_below(make_parser()))
-    assert set(found) == set(COMMANDS)
-    for name, parser in found.items():
+def all_parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for name, below in parsers_below(parser):
+        yield name, below
+        yield from all_parsers(below)
+
+
+def test_every_command_says_what_it_does_and_so_does_each_of_its_options() -> None:
+    for name, parser in all_parsers(make_parser()):
         assert parser.description, name
         assert parser.description.endswith("."), name
+        for action in parser._actions:
+            assert action.help or isinstance(action, argparse._SubParsersAction), (name, action.dest)
+
+
+def test_every_command_has_a_function_that_runs_it() -> None:
+    found = [(name, parser.get_default("run")) for name, parser in all_parsers(make_parser())]
+    assert [name for name, run in found if run is None] == ["root", "service"]
+    for _, run in found:
+        if run is not None:
+            module, _, function = run.partition(":")
+            assert list(signature(getattr(import_module(f"meshp2p.cli.{module}"), function)).parameters) == ["options"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["send", "--help"], ["completion", "fish"]])
+def test_help_and_completion_import_nothing_that_runs_a_node_or_asks_one(words: list[str]) -> None:
+    program = (
+        "import sys, meshp2p.cli\n"
+        "try: meshp2p.cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    process = subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True, text=True)
+    assert process.stdout
+    heavy = (
+        "trio",
+        "sqlite3",
+        "cryptography",
+        "zeroconf",
+        "httpx",
+        "meshp2p.net",
+        "meshp2p.client",
+        "meshp2p.simulation",
+    )
+    assert not set(process.stderr.split()).intersection(heavy)
 
 
 @pytest.mark.parametrize(

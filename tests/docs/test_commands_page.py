@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from meshp2p.cli.parser import COMMANDS, make_parser, parsers_below
+from meshp2p.cli.parser import make_parser, parsers_below
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 TABLE = re.compile(r"<!-- table: commands -->\n.*?<!-- end -->\n", re.DOTALL)
@@ -38,8 +38,7 @@ def render_command(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def render(page: str) -> str:
-    found = dict(parsers_below(make_parser()))
-    sections = "\n".join(part for name in COMMANDS for part in render_command(found[name]))
+    sections = "\n".join(part for _, parser in parsers_below(make_parser()) for part in render_command(parser))
     return TABLE.sub(lambda _: f"<!-- table: commands -->\n\n{sections}\n<!-- end -->\n", page)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import trio
 
-from meshp2p.cli.configuration import add_configuration, configuration_of
+from meshp2p.cli.configuration import configuration_of
 from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Findings
 from meshp2p.cli.output import printable, progress, to_json_line, write_line
@@ -15,24 +14,7 @@ from meshp2p.core.swim.candidates import SourceStats
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.secured_meshes import choose_mesh, find_credential
 
-__all__ = ["add_commands"]
-
-SECONDS = 4.0
-"""Seconds to listen: an answer by multicast DNS takes up to 1.5 s, one by the beacon a few milliseconds."""
-
-
-def add_commands(commands: Any) -> None:
-    doctor = commands.add_parser(
-        "doctor",
-        description="Find out why a node with this configuration finds no other nodes. An option that is not given"
-        " is taken from its MESHP2P_... variable, then from the file, then from the preset.",
-    )
-    add_configuration(doctor)
-    doctor.add_argument(
-        "--seconds", type=float, default=SECONDS, help="how long to listen, 0.5 to 60 (default: %(default)s)"
-    )
-    doctor.add_argument("--json", action="store_true", help="print one JSON object")
-    doctor.set_defaults(run=run)
+__all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
