@@ -26,7 +26,7 @@ BUDGETS = {
     "node": 5350,
     "recording": 800,
     "simulation": 8400,
-    "store": 970,
+    "store": 1115,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,

@@ -38,6 +38,7 @@ from meshp2p.node.secured_meshes import choose_mesh, count_secured, find_credent
 from meshp2p.store.directory import DataDirectory
 from meshp2p.store.disk_thread import DiskThread
 from meshp2p.store.identity import Identity, IdentityStore
+from meshp2p.store.message_writer import MessageWriter
 from meshp2p.store.messages import Durability, MessageStore
 from meshp2p.store.recordings import RecordingFiles
 from meshp2p.wire.codec import Codec
@@ -279,6 +280,7 @@ class _DirectoryDisk:
             self._messages = MessageStore(directory / "messages.sqlite3", durability)
             self._thread = DiskThread()
             opened.pop_all()
+        self._writer = MessageWriter(self._directory, self._messages, self._thread)
         self._peers = PeerCache(directory / "peers.json", self._thread.run)
         self._recordings = RecordingFiles(self._directory)
 
@@ -317,11 +319,7 @@ class _DirectoryDisk:
         )
 
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
-        def write() -> None:
-            self._directory.check()
-            self._messages.apply(batches)
-
-        await self._thread.run(write, then=self._messages.shrink)
+        await self._writer.write(batches)
 
     def close(self) -> None:
         self._thread.close()

@@ -24,9 +24,8 @@ _END_SECONDS: Final = 5.0
 
 
 class _Job:
-    def __init__(self, work: Callable[[], Any], then: Callable[[], None] | None) -> None:
+    def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
-        self.then = then
         self.token = trio.lowlevel.current_trio_token()
         self.done = trio.Event()
         self.result: Any = None
@@ -42,6 +41,7 @@ class DiskThread:
     def __init__(self) -> None:
         """Raises :class:`StartError` if the process may start no thread."""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._asked = self._done = 0
         # a daemon: the interpreter's end does not wait for a disk that never answers
         self._thread = threading.Thread(target=self._run, name="meshp2p disk", daemon=True)
         try:
@@ -49,18 +49,33 @@ class DiskThread:
         except RuntimeError as error:
             raise StartError(f"no thread can be started for the disk: {error}") from error
 
-    async def run(self, work: Callable[[], _T], then: Callable[[], None] | None = None) -> _T:
-        """Run ``work()`` in the thread and return its result. ``then()`` runs after it without being awaited.
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Run ``work()`` in the thread and return its result.
 
         Cancel-safe: it is then unknown whether the work is done; later calls come after it.
         """
-        job = _Job(work, then)
-        self._jobs.put(job)
+        job = self._put(work)
         await job.done.wait()
         if job.error is not None:
             raise job.error
         result: _T = job.result
         return result
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Run ``work()`` in the thread after earlier work, without waiting for it. Its errors are ignored."""
+        self._put(work)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the thread has nothing to do. In the thread that calls :meth:`run` and :meth:`post`, this stays so
+        until the next call."""
+        return self._asked == self._done
+
+    def _put(self, work: Callable[[], Any]) -> _Job:
+        job = _Job(work)
+        self._asked += 1
+        self._jobs.put(job)
+        return job
 
     def close(self) -> None:
         """Wait for running work.
@@ -78,9 +93,8 @@ class DiskThread:
                 job.result = job.work()
             except BaseException as error:  # noqa: BLE001  # raised in the task that waits
                 job.error = error
+            self._done += 1
             try:
                 job.token.run_sync_soon(job.done.set)
             except trio.RunFinishedError:
                 pass  # the caller was cancelled
-            if job.then is not None:
-                job.then()

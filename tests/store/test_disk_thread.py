@@ -43,15 +43,19 @@ async def test_work_is_done_in_order_and_each_waiter_has_its_own_result_or_error
     assert NAME not in [thread.name for thread in threading.enumerate()]
 
 
-async def test_what_comes_behind_is_done_and_nobody_waits_for_it() -> None:
+async def test_work_that_is_posted_is_done_in_its_turn_and_nobody_waits_for_it() -> None:
     disk = DiskThread()
     gate = threading.Event()
 
     def wait() -> None:
         gate.wait()
 
-    assert await disk.run(lambda: 7, then=wait) == 7
+    assert disk.is_idle
+    disk.post(wait)
+    assert not disk.is_idle
     gate.set()
+    assert await disk.run(lambda: 7) == 7
+    assert disk.is_idle
     disk.close()
 
 
