@@ -21,7 +21,7 @@ BUDGETS = {
     "core": 8275,
     "discovery": 1050,
     "guard": 430,
-    "http": 2190,
+    "http": 2325,
     "net": 2970,
     "node": 5350,
     "recording": 800,

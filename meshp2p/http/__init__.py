@@ -1,1 +1,1 @@
-"""The HTTP server of a node on h11 and trio: JSON bodies, authorization, and the routes."""
+"""The HTTP server of a node on trio: JSON bodies, authorization, and the routes."""

@@ -77,6 +77,10 @@ class Backend(Protocol):
         """Call the home of a live instance; None if there is none. Raises ``Unreachable``."""
 
     @property
+    def leader_id(self) -> str | None:
+        """The id of the leader, or None."""
+
+    @property
     def leader(self) -> ListedInstance | None:
         """The leader; None if there is none."""
 

@@ -1,42 +1,33 @@
-"""The bytes of one HTTP connection: a stream, h11's state machine, and a deadline for every write.
-
-The server writes its own refusals by hand, because after a mistake h11 can write nothing more.
-"""
+"""The bytes of one HTTP connection: what a client has sent and nobody has used, and a deadline for every write."""
 
 from __future__ import annotations
 
-import re
-import time
-from email.utils import formatdate
-from http import HTTPStatus
+import os
 from typing import Final
 
-import h11
 import trio
 
 from meshp2p.http.body import encode_json
+from meshp2p.http.framing import Head, parse_head, response_head
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 from meshp2p.http.state import RequestRejected, ServerState
 
-__all__ = ["RECEIVE_BYTES", "WRITE_BYTES", "Channel", "date_header", "error_response", "phrase"]
+__all__ = ["WRITE_BYTES", "Channel", "error_response"]
 
-RECEIVE_BYTES: Final = 16 * 1024  # per read: small, as parsing all of it blocks the loop. Chosen, not measured
+_RECEIVE_BYTES: Final = 16 * 1024  # per read: small, as parsing all of it blocks the loop. Chosen, not measured
+_KNOWN_BYTES_MAX: Final = 1024  # chosen, not measured
 WRITE_BYTES: Final = 64 * 1024  # per write deadline: chosen, not measured
-_HEAD_LINES_MAX: Final = 128  # chosen, not measured
-_HEAD_END: Final = re.compile(rb"\n\r?\n")
-_EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)+")
-_PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 class Channel:
-    """A stream to a client, with its h11 state."""
+    """A stream to a client. ``data`` are the bytes that it has sent and that are not used yet."""
 
     def __init__(self, stream: trio.abc.Stream, server: ServerState) -> None:
         self.stream: trio.abc.Stream = stream
         self.server: ServerState = server
         self.limits: HttpLimits = server.limits
         self.stats: HttpStats = server.stats
-        self.protocol: h11.Connection = self._new_protocol()
+        self.data: bytes = b""
         self.is_closing = False
         """The current response is the last."""
         self.waits_since: float | None = trio.current_time()
@@ -45,57 +36,69 @@ class Channel:
         """Nothing more can be written."""
         self.is_at_eof: bool = False
         """The client will send nothing more, but it may still read."""
+        self._known: tuple[bytes, Head] | None = None
+        """The last head, because most clients send the same again and again."""
+        self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None
 
     @property
     def is_gone(self) -> bool:
         return self.is_broken or self.is_at_eof
 
-    def feed(self, data: bytes | bytearray) -> None:
-        """Pass received bytes to h11. Empty bytes mean that the client has ended."""
-        if not data:
-            self.is_at_eof = True
-        self.protocol.receive_data(bytes(data))
+    def take_head(self) -> Head | None:
+        """Take the next head; None if it is not complete. Raises :class:`RequestRejected`."""
+        known, data = self._known, self.data
+        if known is not None and data.startswith(known[0]):
+            self.data = data[len(known[0]) :]
+            return known[1]
+        head, self.data = parse_head(data, self.limits)
+        size = len(data) - len(self.data)
+        if head is not None and size <= _KNOWN_BYTES_MAX:
+            self._known = data[:size], head
+        return head
 
-    def skip_empty_lines(self) -> None:
-        """Skip empty lines before a request (RFC 9112 §2.2)."""
-        data = self.protocol.trailing_data[0]
-        empty = _EMPTY_LINES.match(data)
-        if empty is not None:
-            self.protocol = self._new_protocol()
-            if empty.end() < len(data):
-                self.protocol.receive_data(data[empty.end() :])
-            if self.is_at_eof:
-                self.protocol.receive_data(b"")
+    async def receive(self) -> None:
+        """Wait for more bytes, or for the end of what the client sends. Raises what the stream raises."""
+        if self._fd is None:
+            self._take(await self.stream.receive_some(_RECEIVE_BYTES))
+        elif self.read_waiting():
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_readable(self._fd)
+            while not self.read_waiting():
+                await trio.lowlevel.wait_readable(self._fd)
 
-    def check_lines(self) -> None:
-        """Raise :class:`RequestRejected` if the current head has too many lines, because each costs h11 some
-        microseconds."""
-        data = self.protocol.trailing_data[0]
-        if data.count(b"\n") > _HEAD_LINES_MAX and _HEAD_END.split(data, 1)[0].count(b"\n") > _HEAD_LINES_MAX:
-            raise RequestRejected(
-                431, HttpRefusal.HEAD_TOO_LARGE, f"the request head has more than {_HEAD_LINES_MAX} lines"
-            )
+    def read_waiting(self) -> bool:
+        """Read what has arrived at a socket. Return whether there was anything. Raises ``ConnectionResetError``.
 
-    def _new_protocol(self) -> h11.Connection:
-        return h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes_max)
-
-    def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-        """Return h11's next event. Raises :class:`RequestRejected`."""
+        Trio's stream takes several times as long. A stream that is no socket has never anything.
+        """
+        if self._fd is None:
+            return False
         try:
-            return self.protocol.next_event()
-        except h11.RemoteProtocolError as error:
-            if error.error_status_hint == 431 and b"\n" in self.protocol.trailing_data[0]:
-                raise self.head_too_large() from None
-            if error.error_status_hint == 431:
-                message = f"the request line is longer than {self.limits.header_bytes_max} bytes"
-                raise RequestRejected(414, HttpRefusal.TARGET_TOO_LONG, message) from None
-            if error.error_status_hint == 501:
-                raise RequestRejected(501, HttpRefusal.NOT_IMPLEMENTED, str(error)) from None
-            raise RequestRejected(400, HttpRefusal.BAD_REQUEST, f"malformed request: {error}") from None
+            self._take(os.read(self._fd, _RECEIVE_BYTES))
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.is_broken = True
+            raise ConnectionResetError("the client is gone") from None
+        return True
 
-    def head_too_large(self) -> RequestRejected:
-        message = f"the request head is larger than {self.limits.header_bytes_max} bytes"
-        return RequestRejected(431, HttpRefusal.HEAD_TOO_LARGE, message)
+    def _take(self, data: bytes | bytearray) -> None:
+        self.data += data
+        self.is_at_eof = not data
+
+    def write_at_once(self, data: bytes) -> bytes:
+        """Send as much as a socket takes now. Return the rest: all of it if the stream is no socket. Raises
+        ``ConnectionResetError``."""
+        if self._fd is None:
+            return data
+        try:
+            return data[os.write(self._fd, data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            self.is_broken = True
+            raise ConnectionResetError("the client is gone") from None
 
     async def write(self, data: bytes | memoryview) -> None:
         """Send all of ``data``. Raises ``ConnectionResetError`` if the client is gone or does not read in time.
@@ -142,7 +145,7 @@ class Channel:
                 if isinstance(self.stream, trio.abc.HalfCloseableStream):
                     await self.stream.send_eof()
                 while not self.is_at_eof:
-                    self.is_at_eof = not await self.stream.receive_some(RECEIVE_BYTES)
+                    self.is_at_eof = not await self.stream.receive_some(_RECEIVE_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.is_broken = True
 
@@ -150,29 +153,6 @@ class Channel:
 def error_response(status: int, message: str, *, head_only: bool = False) -> bytes:
     """Return a complete response ``{"error": message}`` that closes the connection."""
     body = encode_json({"error": message})
-    head = b"HTTP/1.1 %d %s\r\ndate: %s\r\nconnection: close\r\n" % (status, phrase(status), date_header())
-    head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    more = b"connection: close\r\ncontent-length: %d\r\n" % len(body)
+    head = response_head(status, ((b"content-type", b"application/json"),), more)
     return head if head_only else head + body
-
-
-def phrase(status: int) -> bytes:
-    """Return the reason phrase of a status; empty if it has none."""
-    return _PHRASES.get(status, b"")
-
-
-class _Date:
-    """Returns the value of the ``Date`` header, made once a second."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._value = b""
-
-    def __call__(self) -> bytes:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._value = formatdate(second, usegmt=True).encode("ascii")
-        return self._value
-
-
-date_header: Final = _Date()

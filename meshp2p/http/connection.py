@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-import h11
 import trio
 
-from meshp2p.http.channel import RECEIVE_BYTES, WRITE_BYTES, Channel, date_header, phrase
+from meshp2p.http.channel import WRITE_BYTES, Channel
+from meshp2p.http.framing import LAST_CHUNK, Head, Headers, as_chunk, malformed, response_head
 from meshp2p.http.incoming import RequestBody
 from meshp2p.http.limits import HttpRefusal
-from meshp2p.http.request import Handler, Headers, Request, Response
+from meshp2p.http.request import Handler, Request, Response
 from meshp2p.http.state import RequestRejected, ServerState
 
 __all__ = ["Connection"]
@@ -46,10 +46,11 @@ class Connection:
         self._server = server
         self._limits = server.limits
         self._stats = server.stats
-        self._own_headers = [] if server_header is None else [(b"server", server_header)]
+        self._own_line = b"" if server_header is None else b"server: %s\r\n" % server_header
         self._channel = Channel(stream, server)
         self._scope = trio.CancelScope()
         self._has_begun = False  # a byte of the response at hand may have been sent
+        self._is_last = False  # no request may follow the one at hand
 
     @property
     def waits_since(self) -> float | None:
@@ -64,12 +65,12 @@ class Connection:
             try:
                 while (head := await self._receive_head(first_byte_timeout)) is not None:
                     first_byte_timeout = self._limits.idle_seconds
-                    is_head = head.method == b"HEAD"
+                    is_head = head.method == "HEAD"
                     request = self._request(head)
                     self._stats.requests_total += 1
                     self._channel.waits_since = None
                     try:
-                        await self._answer(request)
+                        await self._answer(request, head)
                         if not await self._may_go_on(request.incoming):
                             return
                     finally:
@@ -96,146 +97,133 @@ class Connection:
         if self.waits_since is not None and not self._has_begun:
             self.cut()
 
-    async def _receive_head(self, first_byte_timeout: float) -> h11.Request | None:
+    async def _receive_head(self, first_byte_timeout: float) -> Head | None:
         """Return the next request, or None if the connection has ended properly. Raises :class:`RequestRejected`."""
         channel = self._channel
         if channel.is_closing:
             return None
-        channel.skip_empty_lines()
-        channel.check_lines()
-        event = channel.next_event()
-        if event is h11.NEED_DATA:
-            head_seconds = self._limits.head_seconds
-            has_begun = bool(channel.protocol.trailing_data[0])
-            timeout = head_seconds if has_begun else first_byte_timeout
-            with trio.CancelScope(deadline=trio.current_time() + timeout) as waiting:
-                while event is h11.NEED_DATA:
-                    channel.feed(await channel.stream.receive_some(RECEIVE_BYTES))
-                    if not has_begun:
-                        channel.skip_empty_lines()
-                        if channel.protocol.trailing_data[0]:
-                            has_begun = True
-                            waiting.deadline = trio.current_time() + head_seconds
-                    channel.check_lines()
-                    event = channel.next_event()
-            if waiting.cancelled_caught and has_begun:
-                message = f"no whole request head within {head_seconds:g} seconds"
-                raise RequestRejected(408, HttpRefusal.HEAD_TIMEOUT, message)
-        return event if isinstance(event, h11.Request) else None
+        head = channel.take_head()
+        await trio.lowlevel.checkpoint()  # other connections have a turn between two requests of this one
+        if head is None and channel.read_waiting():
+            head = channel.take_head()
+        if head is None and not channel.is_at_eof:
+            head = await self._await_head(first_byte_timeout)
+        if head is None and channel.data and channel.is_at_eof:
+            raise malformed("it ends before its head does")
+        return head
 
-    def _request(self, head: h11.Request) -> Request:
+    async def _await_head(self, first_byte_timeout: float) -> Head | None:
+        channel, head_seconds = self._channel, self._limits.head_seconds
+        has_begun = bool(channel.data)
+        timeout = head_seconds if has_begun else first_byte_timeout
+        with trio.CancelScope(deadline=trio.current_time() + timeout) as waiting:
+            head: Head | None = None
+            while head is None and not channel.is_at_eof:
+                await channel.receive()
+                head = channel.take_head()
+                if channel.data and not has_begun:
+                    has_begun = True
+                    waiting.deadline = trio.current_time() + head_seconds
+            return head
+        if has_begun:
+            message = f"no whole request head within {head_seconds:g} seconds"
+            raise RequestRejected(408, HttpRefusal.HEAD_TIMEOUT, message)
+        return None
+
+    def _request(self, head: Head) -> Request:
         """Return the request. Raises :class:`RequestRejected` for errors that its head shows."""
-        version, method, target = head.http_version, head.method, head.target
-        if version not in (b"1.1", b"1.0"):
-            raise RequestRejected(400, HttpRefusal.BAD_REQUEST, f"HTTP/{version.decode('ascii')}: expected HTTP/1.1")
-        if method == b"CONNECT":
+        if head.method == "CONNECT":
             raise RequestRejected(501, HttpRefusal.NOT_IMPLEMENTED, "CONNECT: this is no proxy")
-        if len(target) > self._limits.target_bytes_max:
-            message = f"the path and query are longer than {self._limits.target_bytes_max} bytes"
-            raise RequestRejected(414, HttpRefusal.TARGET_TOO_LONG, message)
-        headers: Headers = list(head.headers)
-        content_length = self._check_headers(headers, len(target), version)
+        target, headers = head.target, head.headers
         if not target.startswith(b"/"):
-            target, headers = _origin_form(method, target, headers)
-        incoming = RequestBody(self._channel, content_length)
-        return Request(method.decode("ascii"), target, headers, incoming, self.client)
+            target, headers = _origin_form(head.method, target, headers)
+        return Request(head.method, target, headers, RequestBody(self._channel, head), self.client)
 
-    def _check_headers(self, headers: Headers, head_bytes: int, version: bytes) -> int | None:
-        """Return the Content-Length."""
-        content_length = transfer_encoding = None
-        for name, value in headers:
-            head_bytes += len(name) + len(value) + 4
-            if name == b"content-length":
-                content_length = int(value)
-            elif name == b"transfer-encoding":
-                transfer_encoding = value
-        if head_bytes > self._limits.header_bytes_max:  # h11 counts only what it could not yet parse
-            raise self._channel.head_too_large()
-        if transfer_encoding is not None and (content_length is not None or version == b"1.0"):
-            # RFC 9112 §6.1: a proxy could see another request than we do.
-            message = "Transfer-Encoding beside Content-Length or in HTTP/1.0"
-            raise RequestRejected(400, HttpRefusal.BAD_REQUEST, message)
-        return content_length
-
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, request: Request, head: Head) -> None:
         """Run the handler and send its response. Raises :class:`RequestRejected` if the server must end the request
         itself."""
         seconds = self._limits.request_seconds
         try:
-            with trio.CancelScope(deadline=float("inf") if seconds is None else trio.current_time() + seconds) as scope:
-                response = await self._handler(request)
-                with self._server.hold(response.parts, self):
-                    await self._send(request, response)
+            if seconds is None:
+                await self._send(request, head, await self._handler(request))
+                return
+            with trio.move_on_after(seconds):
+                await self._send(request, head, await self._handler(request))
+                return
         except (RequestRejected, ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             _log.error("%s %r failed: please report it", request.method, request.path, exc_info=error)
             raise RequestRejected(500, HttpRefusal.APP_ERROR, "internal error") from None
-        if scope.cancelled_caught:
-            raise RequestRejected(503, HttpRefusal.REQUEST_TIMEOUT, f"no answer within {seconds:g} seconds")
+        raise RequestRejected(503, HttpRefusal.REQUEST_TIMEOUT, f"no answer within {seconds:g} seconds")
 
-    async def _send(self, request: Request, response: Response) -> None:
+    async def _send(self, request: Request, head: Head, response: Response) -> None:
         """Send a response. If the connection ends with it, the client is told so."""
-        channel, protocol, status = self._channel, self._channel.protocol, response.status
-        headers = [*response.headers, (b"date", date_header()), *self._own_headers]
-        if response.stream is None and status not in _BODILESS:
-            headers.append((b"content-length", b"%d" % response.size))
-        if channel.is_closing or request.incoming.awaits_continue:
-            headers.append((b"connection", b"close"))
-        pieces = [protocol.send(h11.Response(status_code=status, headers=headers, reason=phrase(status))) or b""]
-        if request.method != "HEAD":
-            for part in filter(None, response.parts):
-                pieces += protocol.send_with_data_passthrough(h11.Data(data=part)) or ()
-        stream = None if request.method == "HEAD" else response.stream
-        if stream is None:
-            pieces.append(protocol.send(h11.EndOfMessage()) or b"")
-
-        async def write_begin() -> None:
-            self._has_begun = True
-            key = ("" if request.route is None else request.route.name, status)
-            self._stats.responses[key] = self._stats.responses.get(key, 0) + 1
-            if response.size < WRITE_BYTES:
-                await channel.write(b"".join(pieces))  # one packet
-            else:
-                for piece in pieces:
-                    await channel.write(piece)
-
-        if stream is None:
-            await write_begin()
+        channel, status, size = self._channel, response.status, response.size
+        lines = self._own_line
+        if response.stream is not None:
+            lines += b"" if head.is_http_1_0 else b"transfer-encoding: chunked\r\n"
+        elif status not in _BODILESS:
+            lines += b"content-length: %d\r\n" % size
+        self._is_last = head.ends_connection or channel.is_closing or request.incoming.awaits_continue
+        if self._is_last:
+            lines += b"connection: close\r\n"
+        first = response_head(status, response.headers, lines)
+        parts = () if head.method == "HEAD" else response.parts
+        stream = None if head.method == "HEAD" else response.stream
+        if stream is None and size < WRITE_BYTES:  # one packet, which most sockets take at once
+            rest = b"".join((first, *parts))
+            self._begin(request, status)
+            if rest := channel.write_at_once(rest):
+                with self._server.hold(response.parts, self):
+                    await channel.write(rest)
             return
 
         async def write(piece: bytes) -> None:
-            await channel.write(protocol.send(h11.Data(data=piece)) or b"")
+            if piece:
+                await channel.write(piece if stream is None or head.is_http_1_0 else as_chunk(piece))
 
         async def write_all() -> None:
-            await write_begin()
-            await stream(write)
+            self._begin(request, status)
+            await channel.write(first)
+            for part in parts:
+                await write(part)
+            if stream is not None:
+                await stream(write)
 
-        await request.incoming.while_connected(write_all)  # which refuses before anything is written
-        await channel.write(protocol.send(h11.EndOfMessage()) or b"")
+        with self._server.hold(response.parts, self):
+            if stream is None:
+                await write_all()
+                return
+            await request.incoming.while_connected(write_all)  # which refuses before anything is written
+            if not head.is_http_1_0:
+                await channel.write(LAST_CHUNK)
+
+    def _begin(self, request: Request, status: int) -> None:
+        """Note that a response begins."""
+        self._has_begun = True
+        key = ("" if request.route is None else request.route.name, status)
+        self._stats.responses[key] = self._stats.responses.get(key, 0) + 1
 
     async def _may_go_on(self, incoming: RequestBody) -> bool:
-        """Return whether another request may follow. Then h11 is ready for it."""
-        channel, protocol = self._channel, self._channel.protocol
+        """Return whether another request may follow."""
         if incoming.awaits_continue:
-            await channel.linger()  # whether the client sends its body now, nobody knows
+            await self._channel.linger()  # whether the client sends its body now, nobody knows
             return False
         try:
-            await incoming.discard()
+            if not incoming.has_ended:
+                await incoming.discard()
         except RequestRejected as refused:  # it has its answer
             self._stats.count(refused.reason)
-            await channel.linger()
+            await self._channel.linger()
             return False
-        if protocol.our_state is not h11.DONE or protocol.their_state is not h11.DONE:
-            return False
-        protocol.start_next_cycle()
-        return True
+        return not self._is_last
 
 
-def _origin_form(method: bytes, target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+def _origin_form(method: str, target: bytes, headers: Headers) -> tuple[bytes, Headers]:
     """Return ``http://HOST/PATH`` or ``https://HOST/PATH`` as ``/PATH`` with that ``Host``, which takes precedence over
     the header (RFC 9112 §3.2.2)."""
-    if target == b"*" and method == b"OPTIONS":
+    if target == b"*" and method == "OPTIONS":
         return target, headers
     scheme, mark, rest = target.partition(b"://")
     if scheme.lower() not in (b"http", b"https") or not mark:

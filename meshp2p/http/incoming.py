@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final, TypeVar
 
-import h11
 import trio
 
 from meshp2p.errors import NodeClosed
-from meshp2p.http.channel import RECEIVE_BYTES, Channel, phrase
+from meshp2p.http.channel import Channel
+from meshp2p.http.framing import Chunks, Head, malformed
 from meshp2p.http.limits import HttpLimits, HttpRefusal
 from meshp2p.http.state import RequestRejected
 
@@ -37,17 +37,19 @@ class RequestBody:
         "limits",
     )
 
-    def __init__(self, channel: Channel, content_length: int | None) -> None:
+    def __init__(self, channel: Channel, head: Head) -> None:
         self.limits: HttpLimits = channel.limits
-        self.has_ended: bool = False
+        self.has_ended: bool = not (head.content_length or head.is_chunked)
         """The whole body has arrived."""
-        self.awaits_continue: bool = channel.protocol.they_are_waiting_for_100_continue
+        self.awaits_continue: bool = head.awaits_continue and not (self.has_ended or channel.data)
         """The client may be waiting before it sends the body (``Expect: 100-continue``)."""
         self._channel = channel
-        self._content_length = content_length
+        self._content_length = head.content_length
         self._size = 0
-        self._chunks = 0
+        self._chunks = Chunks(channel.limits) if head.is_chunked else None
         self._deadline: float | None = None
+        if head.is_chunked:
+            channel.data = b"\r\n" + channel.data
 
     @property
     def stream(self) -> trio.abc.Stream:
@@ -69,32 +71,33 @@ class RequestBody:
         await self._receive(None, self._channel.limits.body_bytes_max)
 
     async def _receive(self, parts: list[bytes] | None, bytes_max: int) -> None:
-        channel, stats = self._channel, self._channel.stats
-        if not self.has_ended and (self._content_length or 0) > bytes_max:
+        channel, stats, chunks = self._channel, self._channel.stats, self._chunks
+        if not self.has_ended and self._content_length > bytes_max:
             raise _too_large(bytes_max)
         while not self.has_ended:
-            event = channel.next_event()
-            if isinstance(event, h11.Data):
+            part: bytes | None
+            if chunks is None:
+                part = channel.data[: self._content_length - self._size]
+                channel.data = channel.data[len(part) :]
+            else:
+                part, channel.data = chunks.take(channel.data)
+            if part:
                 self.awaits_continue = False
-                self._size += len(event.data)
-                self._chunks += event.chunk_start
-                stats.bodies_bytes += len(event.data)
+                self._size += len(part)
+                stats.bodies_bytes += len(part)
                 if self._size > bytes_max:
                     raise _too_large(bytes_max)
-                if self._chunks > _CHUNKS_FREE and self._size < self._chunks * _CHUNK_BYTES_MIN:
-                    message = f"{self._chunks} chunks of less than {_CHUNK_BYTES_MIN} bytes on average"
+                if chunks is not None and chunks.count > _CHUNKS_FREE and self._size < chunks.count * _CHUNK_BYTES_MIN:
+                    message = f"{chunks.count} chunks of less than {_CHUNK_BYTES_MIN} bytes on average"
                     raise RequestRejected(400, HttpRefusal.BAD_REQUEST, message)
                 if self._size > _SMALL_BODY_BYTES and stats.bodies_bytes > channel.limits.bodies_bytes_max:
                     message = "too many large bodies at a time: try again later"
                     raise RequestRejected(503, HttpRefusal.BODIES_TOO_LARGE, message)
                 if parts is not None:
-                    parts.append(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                self.awaits_continue = False
+                    parts.append(part)
+            if part is None or (chunks is None and self._size == self._content_length):
                 self.has_ended = True
-            elif channel.is_at_eof:
-                raise ConnectionResetError("the request ended before its body did")
-            else:
+            elif not part:
                 await self._receive_more()
 
     async def run_steps(self, steps: Generator[None, None, _T]) -> _T:
@@ -117,20 +120,20 @@ class RequestBody:
 
     async def _receive_more(self) -> None:
         channel = self._channel
-        if channel.protocol.they_are_waiting_for_100_continue:
+        if self.awaits_continue:
             self.awaits_continue = False
-            head = h11.InformationalResponse(status_code=100, headers=[], reason=phrase(100))
-            await channel.write(channel.protocol.send(head))
+            await channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         seconds = channel.limits.body_seconds
         if self._deadline is None:
             self._deadline = trio.current_time() + seconds
         channel.waits_since = self._deadline - seconds
         with trio.move_on_at(self._deadline) as waiting:
-            data = await channel.stream.receive_some(RECEIVE_BYTES)
+            await channel.receive()
         channel.waits_since = None
         if waiting.cancelled_caught:
             raise RequestRejected(408, HttpRefusal.BODY_TIMEOUT, f"no whole body within {seconds:g} seconds")
-        channel.feed(data)
+        if channel.is_at_eof:
+            raise malformed("it ends before its body does")
 
     def release(self) -> None:
         """Discard the rest of the body, because the request has ended."""
@@ -177,12 +180,9 @@ class RequestBody:
 
     async def _await_end(self) -> None:
         channel = self._channel
-        ahead_bytes = len(channel.protocol.trailing_data[0])
         while not channel.is_gone:
-            data = await channel.stream.receive_some(RECEIVE_BYTES)
-            channel.feed(data)
-            ahead_bytes += len(data)
-            if ahead_bytes > _AHEAD_BYTES_MAX:
+            await channel.receive()
+            if len(channel.data) > _AHEAD_BYTES_MAX:
                 # Not to read on would be not to see the client go.
                 message = f"more than {_AHEAD_BYTES_MAX} bytes were sent ahead of the answer"
                 raise RequestRejected(400, HttpRefusal.BAD_REQUEST, message)

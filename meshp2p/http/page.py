@@ -13,7 +13,8 @@ from importlib import resources
 
 import msgspec
 
-from meshp2p.http.request import Headers, Response
+from meshp2p.http.framing import Headers
+from meshp2p.http.request import Response
 from meshp2p.http.routes import PAGE_TYPE
 from meshp2p.wire.event_contract import EVIDENCE_TEXTS
 

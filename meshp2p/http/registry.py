@@ -34,10 +34,6 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
     """Return the handlers of the routes under ``/registry``, answered by ``node``."""
     listing = Listing(node)
 
-    def leader_id() -> str | None:
-        leader = node.leader
-        return None if leader is None else leader.id
-
     async def check_owner(request: Request, instance_id: str) -> None:
         """Raise ``InstanceConflict`` if the instance is live and belongs to another caller, unless this caller is an
         admin."""
@@ -58,7 +54,7 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         check_may_host(request, body.instance_id)
         await check_owner(request, body.instance_id)
         await node.register(profile_of(body), owner(request))
-        leader, peers = leader_id(), listing.encoded()
+        leader, peers = node.leader_id, listing.encoded()
         head = {
             "success": True,
             "instance_id": body.instance_id,
@@ -72,7 +68,7 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         body = await request.read_json(HeartbeatRequest)
         metrics = "" if body.metrics is None else msgspec.json.encode(body.metrics).decode()
         reply = await node.heartbeat(instance_id, body.status, metrics, owner(request))
-        response = HeartbeatResponse(reply.is_acknowledged, leader_id(), reply.should_sync)
+        response = HeartbeatResponse(reply.is_acknowledged, node.leader_id, reply.should_sync)
         return json_response(response, 200 if reply.is_acknowledged else 404)
 
     async def deregister(request: Request) -> Response:
@@ -100,7 +96,7 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         else:
             wanted = [one for one in listing.instances() if is_wanted(one)]
             instances = await request.incoming.run_steps(_encode(wanted, detail_of if shows_all else instance_of))
-        return json_response((b'{"instances":', instances, b',"leader_id":%s}' % encode_json(leader_id())))
+        return json_response((b'{"instances":', instances, b',"leader_id":%s}' % encode_json(node.leader_id)))
 
     async def show_agent(request: Request) -> Response:
         instance_id = request.path_id()

@@ -9,13 +9,13 @@ from urllib.parse import unquote_to_bytes
 
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
+from meshp2p.http.framing import Headers
 from meshp2p.http.incoming import RequestBody
 from meshp2p.http.routes import Route
 from meshp2p.trust.grants import Grant
 
-__all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response", "query_flag"]
+__all__ = ["Handler", "Request", "Response", "Write", "json_response", "query_flag"]
 
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 Handler: TypeAlias = Callable[["Request"], Awaitable["Response"]]
 

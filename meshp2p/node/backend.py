@@ -92,6 +92,11 @@ class NodeBackend:
         """The leader; None while there is none: the node has just begun, or its side of a partition has no quorum."""
         return self._machine.leader(self._clock.current_time())
 
+    @property
+    def leader_id(self) -> str | None:
+        """The id of the leader, or None."""
+        return self._machine.leader_id
+
     def members(self) -> list[ListedInstance]:
         """Return all live instances, this one among them, ordered by the bytes of their ids."""
         return self._machine.instances(self._clock.current_time())

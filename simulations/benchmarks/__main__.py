@@ -6,7 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from simulations.benchmarks import blocked, calls, membership, messages, revocation, scale, sealing, simulator
+from simulations.benchmarks import (
+    blocked,
+    calls,
+    heartbeats,
+    membership,
+    messages,
+    revocation,
+    scale,
+    sealing,
+    simulator,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
     blocked.add_command(commands)
     calls.add_command(commands)
+    heartbeats.add_command(commands)
     membership.add_command(commands)
     messages.add_command(commands)
     revocation.add_command(commands)

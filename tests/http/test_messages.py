@@ -37,6 +37,7 @@ class Node:
     id = "node"
     uptime = 0.0
     leader: ListedInstance | None = None
+    leader_id: str | None = None
 
     def __init__(self, *messages: Message, failure: MeshError | None = None) -> None:
         self.messages = messages

@@ -10,8 +10,9 @@ import trio
 import trio.testing
 
 from meshp2p.errors import ConfigError
+from meshp2p.http.framing import Headers
 from meshp2p.http.limits import HttpLimits, HttpRefusal
-from meshp2p.http.request import Handler, Headers, Request, Response, Write
+from meshp2p.http.request import Handler, Request, Response, Write
 from meshp2p.http.server import HttpServer
 from tests.http.clients import GET, Client, connected, echo, long_poll
 
