@@ -25,12 +25,12 @@ BUDGETS = {
     "net": 2970,
     "node": 5350,
     "recording": 800,
-    "simulation": 8400,
+    "simulation": 8415,
     "store": 1115,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,
-    "virtual": 850,
+    "virtual": 885,
     "wire": 1520,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be

@@ -156,8 +156,7 @@ class Host(SecuredComputer):
     def resume(self, cause: int = 0) -> None:
         """Continue the process. It reads all waiting input before it looks at its clock."""
         self._set_state(is_dark=False, is_stopped=False)
-        if self._trace is not None and self.machine is not None:
-            self._trace.add(self._engine.now, self.key, What.RESUME, "", None, cause)
+        self._note(What.RESUME, "", None, cause)
         if self._inbox.service:
             self._inbox.serve()
         else:
@@ -289,8 +288,9 @@ class Host(SecuredComputer):
         machine = self.machine
         if machine is None or not self._is_direct or self.is_leaving:
             return False
+        cause = self._note(What.ASK, "", MapChanged(name, key, value))
         try:
-            self._perform(machine.write_map(name, key, value, self.now), 0)
+            self._perform(machine.write_map(name, key, value, self.now), cause)
         except LocalProtocolError:
             return False
         return True
@@ -388,13 +388,13 @@ class Host(SecuredComputer):
         if effect.ticket < 0:
             self._answer(effect.ticket, effect.reply)
         else:
+            self._note(What.ANSWER, "", effect.reply, self._cause)
             self._watcher.resolved(self, effect.ticket, effect.reply)
 
     def perform_emit(self, effect: Emit) -> None:
         event = effect.event
-        if isinstance(event, MapChanged):
-            return  # maps are looked at as a whole
         self._note(What.EVENT, "", event, self._cause)
         if isinstance(event, InstanceEvent):
             self._mark(float(event.record.incarnation) + float(event.record.state))
-        self._watcher.event(self, event)
+        if not isinstance(event, MapChanged):  # maps are looked at as a whole
+            self._watcher.event(self, event)

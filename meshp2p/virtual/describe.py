@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from meshp2p.core.calls import FetchReply
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import (
     Grounds,
@@ -17,12 +18,24 @@ from meshp2p.core.events import (
     InstanceRecovered,
     InstanceSuspected,
     LeadershipChanged,
+    MapChanged,
     StorageFailed,
 )
+from meshp2p.core.requests import SendMessage
 from meshp2p.virtual.faults import ALL_KINDS, Faulty, OneWay, Partition, ShutOut
 from meshp2p.virtual.trace import TraceEntry, What
 
-__all__ = ["describe", "describe_fault", "describe_reason", "is_notable", "lines_of", "listed", "printable", "side"]
+__all__ = [
+    "describe",
+    "describe_fault",
+    "describe_reason",
+    "describe_request",
+    "is_notable",
+    "lines_of",
+    "listed",
+    "printable",
+    "side",
+]
 
 NAMES_MAX = 8
 """How many nodes a list names; the rest are counted. Chosen, not measured."""
@@ -93,6 +106,7 @@ _NOTABLE = (
     InstanceRecovered,
     InstanceLeft,
     LeadershipChanged,
+    MapChanged,
     StorageFailed,
     IdConflictLost,
 )
@@ -144,6 +158,8 @@ def describe(entry: TraceEntry) -> str:
         case What.FAIL if isinstance(detail, CallFailed):
             call = f"call to {entry.peer}".removesuffix(" to ")
             return f"{call if entry.cause else f'watch connection to {entry.peer}'} fails: {detail.reason}"
+        case What.ASK | What.ANSWER if not isinstance(detail, str):
+            return f"{'an agent asks' if entry.what is What.ASK else 'answers an agent'}: {describe_request(detail)}"
         case What.DROP:
             return f"lost from {entry.peer}: {detail}"
         case _:
@@ -162,10 +178,26 @@ def _describe_event(event: object) -> str:
             return ": ".join(filter(None, (verb.format(event.id), describe_reason(event))))
         case StorageFailed():
             return f"keeps nothing on disk: {event.reason}"
+        case MapChanged():
+            return f"has {describe_request(event)}"
         case IdConflictLost():
             return f"gives up its id to {event.address}"
         case _:
             return repr(event)
+
+
+def describe_request(detail: object) -> str:
+    """Return what an agent asks or is answered, or what a call carries, without the payloads."""
+    match detail:
+        case SendMessage(source=source, target=target):
+            return f"send a message from {source} to {'all' if target is None else target}"
+        case FetchReply(messages=messages):
+            return f"{len(messages)} message{'s' if len(messages) != 1 else ''}"
+        case MapChanged(name=name, key=key, value=value):
+            return f"{'set' if value else 'deleted'} {key!r} of map {name}"
+        case _:
+            name = getattr(detail, "recipient", getattr(detail, "id", ""))
+            return f"{type(detail).__name__} {name}".rstrip()
 
 
 def describe_reason(event: object) -> str:

@@ -34,6 +34,7 @@ class What(StrEnum):
     TIMER = "timer"
     OFFER = "offer"
     ASK = "ask"
+    ANSWER = "answer"
     EVENT = "event"
     PERSIST = "persist"
     VIOLATION = "violation"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from meshp2p.core.events import InstanceDied, InstanceSuspected
+from meshp2p.core.requests import SendMessage
 from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.simulation import Simulation
-from meshp2p.virtual.describe import is_notable, lines_of
+from meshp2p.virtual.describe import describe, is_notable, lines_of
 from meshp2p.virtual.faults import Crash
 from meshp2p.virtual.trace import Trace, What
 from tests.simulation.chains import view_at, why
+from tests.simulation.pictures.runs import with_mail_and_maps
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
@@ -60,6 +62,18 @@ def test_the_timeline_tells_of_faults_and_verdicts_and_in_full_of_packets() -> N
     assert "thinks that n0 leads" in brief
     assert "Ping" not in brief
     assert "send to n1: Ping" in full
+
+
+def test_what_agents_ask_is_told_without_their_payloads() -> None:
+    trace = with_mail_and_maps().trace
+    asked = [describe(entry) for entry in trace if entry.what is What.ASK]
+    assert "an agent asks: send a message from boss to agent" in asked
+    assert any("an agent asks: set 'k" in words and words.endswith("of map board") for words in asked)
+    told = "\n".join(lines_of(trace))
+    payloads = [entry.detail.payload for entry in trace if isinstance(entry.detail, SendMessage)]
+    assert payloads
+    assert all(payload.decode() not in told for payload in payloads if len(payload) > 10)
+    assert "answers an agent: 1 message" in told
 
 
 def test_the_summary_says_what_fired_and_what_was_violated() -> None:

@@ -10,8 +10,14 @@ import json
 from typing import Any
 
 from meshp2p.core.calls import (
+    Acknowledged,
+    Deliver,
+    Deposit,
     DeregisterReply,
+    FetchReply,
+    ForwardAcknowledge,
     ForwardDeregister,
+    ForwardFetch,
     ForwardHeartbeat,
     HeartbeatReply,
     Pong,
@@ -28,18 +34,21 @@ from meshp2p.core.events import (
     IdConflictLost,
     InstanceEvent,
     LeadershipChanged,
+    MapChanged,
     PeerReachable,
     PeersCannotCall,
     PeerUnreachable,
     StorageFailed,
     StorageRecovered,
 )
+from meshp2p.core.map_calls import MapPush, MapSync
 from meshp2p.core.record import Item, Record, tag_of
+from meshp2p.core.requests import SendMessage
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.pictures.lanes import FaultSpan, end_of, fault_spans, lanes_of
 from meshp2p.simulation.pictures.reasons import reasons_of
 from meshp2p.simulation.schedule import Schedule
-from meshp2p.virtual.describe import describe_fault, describe_reason
+from meshp2p.virtual.describe import describe_fault, describe_reason, describe_request
 from meshp2p.virtual.faults import Faulty, OneWay, Partition
 from meshp2p.virtual.trace import Trace, What
 
@@ -65,10 +74,14 @@ _LETTERS = {
     What.TIMER: "t",
     What.OFFER: "o",
     What.ASK: "a",
+    What.ANSWER: "b",
     What.EVENT: "e",
     What.PERSIST: "k",
     What.VIOLATION: "V",
 }
+
+_MAIL = (SendMessage, Deliver, Acknowledged, Deposit, ForwardFetch, ForwardAcknowledge, FetchReply)
+_MAPS = (MapChanged, MapSync, MapPush)
 
 _Key = tuple[Any, ...]
 
@@ -157,7 +170,7 @@ class _Encoder:
             case Violation(checker=checker, message=message):
                 return ("V", checker, message)
             case str():
-                return ("T", detail)
+                return ("T", detail, "")
             case _:
                 return self._call(detail)
 
@@ -193,8 +206,8 @@ class _Encoder:
             case Pong() | HeartbeatReply() | DeregisterReply():
                 return ("A", type(detail).__name__, ())
             case _:
-                name = getattr(detail, "id", "")
-                return ("T", f"{type(detail).__name__} {name}".rstrip())
+                subject = "mail" if isinstance(detail, _MAIL) else "maps" if isinstance(detail, _MAPS) else ""
+                return ("T", describe_request(detail), subject)
 
     def violation(self, number: int, violation: Violation) -> None:
         self.violations.append({"n": number, "at": violation.at, "node": violation.node, "checker": violation.checker,

@@ -13,7 +13,7 @@ from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.network import Traffic
 from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import NodePlan, Schedule
+from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.simulation import Result, Simulation
 from meshp2p.virtual.faults import Crash, Partition
 from meshp2p.virtual.trace import Trace, TraceEntry, What
@@ -35,6 +35,25 @@ def a_partition() -> Run:
     result = simulation.run()
     assert simulation.trace is not None
     return Run(simulation.trace, simulation.schedule, result)
+
+
+@functools.cache
+def with_mail_and_maps() -> Run:
+    """Three nodes with an agent, messages for it, and a map, for ten seconds."""
+    names = ("n0", "n1", "n2")
+    schedule = Schedule(
+        scenario="mail-and-maps",
+        seed=3,
+        duration=10.0,
+        nodes=tuple(NodePlan(id=name, seeds=("n0",)) for name in names),
+        agents=(AgentPlan(id="agent", nodes=("n2",), at=2.0),),
+        mail=(MailPlan(source="boss", nodes=("n1",), target="agent", at=3.0, until=9.0),),
+        maps=(MapPlan(name="board", nodes=names, at=3.0, until=9.0, every=0.2),),
+    )
+    simulation = Simulation(schedule, trace=True)
+    result = simulation.run()
+    assert simulation.trace is not None
+    return Run(simulation.trace, schedule, result)
 
 
 def a_record(name: str, state: State = State.ALIVE) -> Record:

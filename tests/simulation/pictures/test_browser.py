@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -10,13 +11,15 @@ import pytest
 
 from meshp2p.core.events import InstanceDied, InstanceSuspected, LeadershipChanged
 from meshp2p.simulation.pictures import render_html, write_html
+from meshp2p.simulation.pictures.reasons import explain, reasons_of
+from meshp2p.virtual.describe import describe
 from meshp2p.virtual.faults import Partition
 from meshp2p.virtual.trace import What
 from tests.browser import ARGUMENTS, CHROMIUM, home_in, needs_browser
 from tests.simulation.chains import view_at, why
 from tests.simulation.pictures.images import count_colours
 from tests.simulation.pictures.pages import Page
-from tests.simulation.pictures.runs import Run, a_partition, by_hand
+from tests.simulation.pictures.runs import Run, a_partition, by_hand, with_mail_and_maps
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
@@ -112,7 +115,8 @@ def test_the_panel_tells_the_view_of_that_moment(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_every_entry_can_be_chosen_and_is_told_in_words(tmp_path: Path) -> None:
-    for name, run in {"real": a_partition(), "by hand": by_hand(message="n0 misses n1")}.items():
+    runs = {"real": a_partition(), "by hand": by_hand(message="n0 misses n1"), "mail": with_mail_and_maps()}
+    for name, run in runs.items():
         directory = tmp_path / name
         directory.mkdir()
         told = driven(run, directory, CHOOSER).root
@@ -126,6 +130,34 @@ def test_a_violation_can_be_chosen_and_stands_in_the_list(tmp_path: Path) -> Non
     page = opened(run, tmp_path, f"select={violation.number}")
     assert "n0 misses n1" in page.texts["violations"]
     assert page.texts["panel"].count("n0 misses n1") >= 1
+
+
+TICKS = """
+const found = goods.map((own) => own.map(([, subject, isIn]) => `${subject} ${isIn}`));
+document.documentElement.dataset.ticks = JSON.stringify(found);
+document.documentElement.dataset.lines = JSON.stringify([...new Set(flights.kind)].sort());
+"""
+
+
+def test_messages_and_maps_are_marked_at_the_nodes_of_their_agents_and_drawn_between_them(tmp_path: Path) -> None:
+    told = driven(with_mail_and_maps(), tmp_path, TICKS).root
+    ticks = [set(own) for own in json.loads(told["data-ticks"])]
+    assert ["mail false" in own for own in ticks] == [False, True, False]
+    assert ["mail true" in own for own in ticks] == [False, False, True]
+    assert all({"maps false", "maps true"} <= own for own in ticks)
+    assert {4, 5} <= set(json.loads(told["data-lines"]))
+
+
+def test_the_panel_gives_the_same_reason_for_a_death_as_the_text(tmp_path: Path) -> None:
+    run = a_partition()
+    reasons = reasons_of(run.trace)
+    heard = next(each for each in run.trace if isinstance(each.detail, InstanceDied) and each.detail.grounds is None)
+    for death in (run.first(InstanceDied), heard):
+        page = opened(run, tmp_path, f"select={death.number}")
+        assert describe(death) in page.texts["panel"]
+        told = set(page.numbers["why"])
+        packets = {each for each in explain(reasons, death.number) if run.trace[each].what in (What.RECEIVE, What.DROP)}
+        assert told - packets == set(explain(reasons, death.number)) - packets
 
 
 def test_hostile_ids_are_shown_and_do_nothing(tmp_path: Path) -> None:

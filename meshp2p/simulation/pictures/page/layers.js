@@ -2,8 +2,8 @@
 
 const LINES_MAX = 5000; // lines that are drawn one by one; beyond, only how many there are is shown
 const FAR = 0.4; // messages for each pixel of width, beyond which they are drawn as traffic
-const CLASS_COLOURS = ["ping", "indirect", "gossip", "call"];
-const CLASS_SHOWN = ["messages", "indirect", "gossip", "calls"];
+const CLASS_COLOURS = ["ping", "indirect", "gossip", "call", "mail", "maps"];
+const CLASS_SHOWN = ["messages", "indirect", "gossip", "calls", "mail", "maps"];
 const SEVERITY = ["violation", "died", "suspected", "recovered", "life", "left", "joined"];
 const MARK_COLOURS = { violation: "violation", died: "dead", suspected: "suspect", recovered: "recovered", left: "left", joined: "joined", life: "life" };
 const GLYPHS = { violation: "!", died: "†", suspected: "?", recovered: "✓", left: "←", joined: "+" };
@@ -26,11 +26,11 @@ function drawMessages() {
   const showsDrops = shown.drops && drops < LINES_MAX && drops / room < 0.3;
   if (isCrowded) drawTraffic(first, last, showsDrops);
   for (const fate of [0, 2, 1]) {
-    for (let kind = 0; kind < 4; kind++) {
+    for (let kind = 0; kind < 6; kind++) {
       if (!shown[CLASS_SHOWN[kind]] || (fate ? !showsDrops : isCrowded)) continue;
       pen.globalAlpha = fate === 0 ? alpha : Math.max(alpha, 0.28);
       pen.strokeStyle = fate === 1 ? colours.drop : colours[CLASS_COLOURS[kind]];
-      pen.lineWidth = kind === 3 ? 1.8 : 1;
+      pen.lineWidth = kind > 2 ? 1.8 : 1;
       pen.setLineDash(fate === 2 ? [3, 3] : []);
       pen.beginPath();
       for (let index = first; index < last; index++) {
@@ -173,6 +173,31 @@ function drawBands() {
           pen.fillText(text.length > 1 ? text : "", Math.max(from, size.gutter) + 4, axisOf(place) + 0.5);
         }
       }
+    }
+  }
+}
+
+/** What agents sent and wrote (pointing up, out of the lane), and what they read and their maps got (pointing down). */
+function drawGoods() {
+  const [first, last] = lanesInSight();
+  const radius = size.lane < 34 ? 2.5 : 4;
+  for (let place = first; place < last; place++) {
+    const list = goods[place];
+    const most = lowerBound(list, view.to, ([number]) => at[number]);
+    const taken = {};
+    for (let index = lowerBound(list, view.from, ([number]) => at[number]); index < most; index++) {
+      const [number, subject, isIn] = list[index];
+      const x = xOf(at[number]);
+      if (!shown[subject] || x - (taken[subject + isIn] ?? -9) < radius) continue;
+      taken[subject + isIn] = x;
+      const y = axisOf(place) + bandHeight() / 2 + radius + (subject === "maps" ? 2 * radius + 1 : 0);
+      pen.fillStyle = colours[subject];
+      pen.beginPath();
+      pen.moveTo(x - radius, y + (isIn ? -radius : radius));
+      pen.lineTo(x + radius, y + (isIn ? -radius : radius));
+      pen.lineTo(x, y + (isIn ? radius : -radius));
+      pen.fill();
+      hits.push({ x: x - radius, y: y - radius, width: 2 * radius, height: 2 * radius, number, text: `${clock(at[number])} s  ${sentence(number)}` });
     }
   }
 }

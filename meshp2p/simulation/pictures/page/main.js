@@ -2,9 +2,9 @@
 
 const CHIPS = [
   ["died", "death"], ["suspected", "suspicion"], ["recovered", "refuted"], ["left", "left"], ["life", "start, stop, pause"], ["joined", "joined, updated"],
-  ["messages", "pings"], ["indirect", "indirect pings"], ["gossip", "gossip"], ["calls", "calls (TCP)"], ["drops", "lost"],
-];
-const LINE_CHIPS = { messages: "ping", indirect: "indirect", gossip: "gossip", calls: "call", drops: "drop" };
+  ["messages", "pings"], ["indirect", "indirect pings"], ["gossip", "gossip"], ["calls", "calls (TCP)"], ["mail", "messages"], ["maps", "maps"], ["drops", "lost"],
+].filter(([kind]) => !["mail", "maps"].includes(kind) || goods.some((own) => own.some(([, subject]) => subject === kind)));
+const LINE_CHIPS = { messages: "ping", indirect: "indirect", gossip: "gossip", calls: "call", mail: "mail", maps: "maps", drops: "drop" };
 
 /** The sign of a kind, as the picture has it. */
 function drawSign(sign, kind) {

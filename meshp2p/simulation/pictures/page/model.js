@@ -52,6 +52,7 @@ function eventOf(number) {
   if (detail[0] === "F") return { kind: "storage", reason: detail[1] };
   if (detail[0] === "C") return { kind: "contact", seconds: detail[1] };
   if (detail[0] === "U") return { kind: "path", what: detail[1], id: word(detail[2]) };
+  if (detail[0] === "T") return { kind: "map", words: detail[1] };
   return { kind: "conflict", id: word(detail[1]), address: word(detail[2]) };
 }
 
@@ -65,11 +66,18 @@ function messageOf(number) {
   return null;
 }
 
+/** Whether an entry is about "mail" or "maps"; empty for anything else. */
+function subjectMatter(number) {
+  const detail = detailOf(number);
+  return detail && detail[0] === "T" ? detail[2] : "";
+}
+
 const STATES = ["alive", "suspect", "dead", "left"];
 const MARK_KINDS = { suspected: "suspected", died: "died", recovered: "recovered", left: "left", joined: "joined", updated: "joined" };
 const CLASSES = { ping: 0, ack: 0, nack: 1, ping_req: 1, gossip: 2 };
 
 const laneEntries = lanes.map(() => []); // START, STOP, PAUSE, RESUME and events, by lane
+const goods = lanes.map(() => []); // [number, "mail" or "maps", whether it came in] in order, by lane
 const marks = lanes.map(() => []); // [number, kind] in order, by lane
 const moments = []; // numbers of all that n and p go through
 const before = new Map(); // a verdict's number -> the number of the verdict before it, by the same node of the same member
@@ -100,6 +108,8 @@ const marksOfFault = new Map();
     const kind = what(number);
     const own = lane[number];
     if (own >= 0 && "SXPRe".includes(kind)) laneEntries[own].push(number);
+    const subject = own >= 0 && "abe".includes(kind) ? subjectMatter(number) : "";
+    if (subject && !(kind === "b" && detailOf(number)[1].startsWith("0 "))) goods[own].push([number, subject, kind !== "a"]);
     if (own >= 0 && "SXPR".includes(kind)) {
       marks[own].push([number, "life"]);
       moments.push(number);
@@ -111,7 +121,7 @@ const marksOfFault = new Map();
         if (verdicts.has(key)) before.set(number, verdicts.get(key));
         verdicts.set(key, number);
       }
-      if (event.kind !== "joined" && event.kind !== "updated") moments.push(number);
+      if (!["joined", "updated", "map"].includes(event.kind)) moments.push(number);
     } else if (kind === "V") {
       if (own >= 0) marks[own].push([number, "violation"]);
       moments.push(number);
@@ -140,7 +150,7 @@ function fateOf(number) {
     const message = kind === "s" ? messageOf(number) : null;
     flights.from.push(number);
     flights.to.push(end);
-    flights.kind.push(message ? CLASSES[message.kind] ?? 2 : 3);
+    flights.kind.push(message ? CLASSES[message.kind] ?? 2 : ["", "mail", "maps"].indexOf(subjectMatter(number)) + 3);
     flights.fate.push(fate === "d" ? 1 : end ? 0 : 2);
   }
   flights.longest = 0;
@@ -240,7 +250,7 @@ function viewAt(place, number) {
       else if (event.kind === "died" || event.kind === "left") {
         view.members.delete(event.id);
         view.gone.set(event.id, { ...event, number: each });
-      } else if (!["conflict", "storage", "contact", "path"].includes(event.kind)) {
+      } else if (!["conflict", "storage", "contact", "path", "map"].includes(event.kind)) {
         view.gone.delete(event.id);
         view.members.set(event.id, { ...event, number: each });
       }

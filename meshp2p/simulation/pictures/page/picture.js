@@ -13,7 +13,7 @@ const FONT = "system-ui, sans-serif";
 const MARGIN = END * 0.012;
 const whole = { from: -MARGIN, to: END + MARGIN };
 const view = { from: whole.from, to: whole.to, scroll: 0 };
-const shown = { messages: true, indirect: true, gossip: true, calls: true, drops: true, suspected: true, died: true, recovered: true, left: true, joined: false, life: true };
+const shown = { messages: true, indirect: true, gossip: true, calls: true, mail: true, maps: true, drops: true, suspected: true, died: true, recovered: true, left: true, joined: false, life: true };
 const choice = { number: 0, story: [] };
 const size = { width: 0, height: 0, gutter: 90, top: AXIS_HEIGHT, lane: LANE_LEAST, rows: [] };
 let colours = {};
@@ -22,7 +22,7 @@ let hits = []; // what can be pointed at: {x, y, width, height, number, text}
 function readColours() {
   const style = getComputedStyle(document.documentElement);
   for (const name of ["paper", "panel", "ink", "soft", "faint", "stripe", "accent", "nobody", "down", "suspect", "dead", "recovered", "left",
-    "joined", "life", "violation", "chain", "ping", "indirect", "gossip", "call", "drop", "side0", "side1", "side2", "side3", "trouble"]) {
+    "joined", "life", "violation", "chain", "ping", "indirect", "gossip", "call", "mail", "maps", "drop", "side0", "side1", "side2", "side3", "trouble"]) {
     colours[name] = style.getPropertyValue(`--${name}`).trim();
   }
   colours.isDark = matchMedia("(prefers-color-scheme: dark)").matches;
@@ -120,6 +120,7 @@ function drawNow() {
   drawMessages();
   drawSides();
   drawBands();
+  drawGoods();
   drawChain();
   drawMarks();
   drawChoice();

@@ -50,7 +50,7 @@ class Story {
     const [then, ...steps] = run.reasons[number];
     for (const each of steps) {
       const kind = what(each);
-      if ("rd".includes(kind)) continue; // the message says what became of it
+      if ("rd".includes(kind) && steps.includes(cause[each])) continue; // the message says what became of it
       if ("sC".includes(kind)) {
         const [words, end] = fateWords(each, number);
         this.add(each, `${sentence(each, eventOf(number).id)} — ${words}`, end && !"df".includes(what(end)) ? "" : "bad", true);

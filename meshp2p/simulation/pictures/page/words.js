@@ -44,6 +44,7 @@ function eventWords(node, event) {
     case "left": return `${node} hears that ${event.id} left`;
     case "storage": return event.reason ? `${node} keeps nothing on its disk: ${event.reason}` : `the disk of ${node} keeps what it is given again`;
     case "contact": return event.seconds ? `${node} has heard nobody for ${event.seconds} s` : `${node} hears others again`;
+    case "map": return `${node} has ${event.words}`;
     case "path": return `${node} ${event.what === "PeerReachable" ? "reaches" : "has no path to or from"} ${event.id}`;
     case "conflict": return `${node} gives up its id: a process at ${event.address} has held it for longer`;
   }
@@ -82,6 +83,7 @@ function sentence(number, about = "") {
     case "t": return `${node}'s clock: a timer is due`;
     case "o": return `${node} is told that somebody may be at ${peer}${detail ? ` (${detail[1]})` : ""}`;
     case "a": return `an agent asks ${node}: ${detail ? detail[1] : ""}`;
+    case "b": return `${node} answers an agent: ${detail ? detail[1] : ""}`;
     case "k": return `${node} writes to its disk: epoch ${detail ? detail[2] : ""}`;
     case "V": return `violation of ${detail ? `${detail[1]}: ${detail[2]}` : ""}`;
     case "e": return eventWords(node, eventOf(number));
