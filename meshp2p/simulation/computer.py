@@ -21,7 +21,11 @@ from meshp2p.simulation.inbox import ArrivalQueue
 from meshp2p.simulation.network import Network
 from meshp2p.virtual.disk import SimulatedDisk
 
-__all__ = ["Computer"]
+__all__ = ["OBSERVERS_MAX", "Computer"]
+
+OBSERVERS_MAX = 64
+"""In a larger mesh only so many hosts are followed record by record, or probe by probe: what is kept grows with their
+number times that of the nodes. Chosen, not measured."""
 
 
 class Computer:

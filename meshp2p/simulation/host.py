@@ -33,6 +33,7 @@ from meshp2p.core.requests import Request
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
 from meshp2p.simulation.alarm import Alarm
+from meshp2p.simulation.computer import OBSERVERS_MAX
 from meshp2p.simulation.digest import Digest
 from meshp2p.simulation.endpoint import CallInProgress, WatchLine
 from meshp2p.simulation.engine import Engine
@@ -72,7 +73,7 @@ class Host(SecuredComputer):
         self.is_leaving: bool = False
         self.is_watched = False
         self.heard_at: dict[int, float] = {}
-        """The time, by its own clock, at which the process last received a datagram, by the sender's tag."""
+        """When a process that is followed last received a datagram, by its own clock, by the sender's tag."""
         self.make_machine: Callable[..., Machine] = Machine
         """Makes the machine of each process."""
         self._seed = seed
@@ -191,10 +192,9 @@ class Host(SecuredComputer):
             self._watcher.heard(self, packet)
         if packet.items:
             self._watcher.told(self, packet.items)
-        now = self.clock.now
-        machine = self.running
-        effects = machine.receive(packet, source, now)
-        if not machine.is_guarded:  # what waited while the process was stopped is no sign of life of now
+        effects = (machine := self.running).receive(packet, source, now := self.clock.now)
+        # what waited while the process was stopped is no sign of life of now
+        if self.number < OBSERVERS_MAX and not machine.is_guarded:
             self.heard_at[packet.body.sender] = now
         self._perform(effects, cause)
 

@@ -95,6 +95,8 @@ class GossipQueue:
             break
         for item, size, level in taken:
             self._count_told(item, size, level, retransmits)
+        if not self._level_of:
+            self._level_of = {}
         return tuple(item for item, _, _ in taken)
 
     def pop_oversize(self, budget: int) -> tuple[Item, ...]:
@@ -110,7 +112,10 @@ class GossipQueue:
         return tuple(taken)
 
     def _count_told(self, item: Item, size: int, level: int, retransmits: int) -> None:
-        del self._levels[level][item.id]
+        entries = self._levels[level]
+        del entries[item.id]
+        if not entries:
+            self._levels[level] = {}  # an emptied dict keeps its memory
         if level + 1 >= retransmits:
             del self._level_of[item.id]
             return

@@ -60,6 +60,8 @@ class LifeSigns:
         self._heard[tag] = when
         if tag in self._assumed:
             self._assumed.discard(tag)
+            if not self._assumed:
+                self._assumed = set()  # an emptied set keeps its memory
             self._news.append(tag)
         elif when - known > 0.5:
             self._news.append(tag)

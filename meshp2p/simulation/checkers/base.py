@@ -16,6 +16,7 @@ from meshp2p.core.events import Event
 from meshp2p.core.message import Message
 from meshp2p.core.record import Item
 from meshp2p.errors import Refusal
+from meshp2p.simulation.computer import OBSERVERS_MAX
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.letter import Letter, MailboxRead
 from meshp2p.simulation.oracle import Oracle
@@ -23,10 +24,6 @@ from meshp2p.simulation.watcher import Listed
 from meshp2p.virtual.faults import Fault
 
 __all__ = ["OBSERVERS_MAX", "Checker", "Violation"]
-
-OBSERVERS_MAX = 64
-"""In a larger mesh only so many hosts are followed record by record, or probe by probe: what is kept grows with their
-number times that of the nodes. Chosen, not measured."""
 
 
 class Violation(msgspec.Struct, frozen=True):

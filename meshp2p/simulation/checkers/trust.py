@@ -27,6 +27,8 @@ class Admissions(Checker):
         self._listed: dict[tuple[str, bytes, str], int] = {}
 
     def event(self, host: Host, event: Event) -> None:
+        if self.oracle.genuine is None:
+            return
         if isinstance(event, InstanceEvent) and event.record.is_node and event.id != host.id:
             record = event.record
             self._listed[host.key, owner_of(record), record.id] = record.boot >> BOOT_DICE_BITS
