@@ -21,9 +21,9 @@ BUDGETS = {
     "core": 8280,
     "discovery": 1050,
     "guard": 430,
-    "http": 2325,
+    "http": 2430,
     "net": 2970,
-    "node": 5350,
+    "node": 5530,
     "recording": 800,
     "simulation": 8415,
     "store": 1115,
@@ -31,7 +31,7 @@ BUDGETS = {
     "threaded": 1700,
     "trust": 1740,
     "virtual": 885,
-    "wire": 1520,
+    "wire": 1550,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be
 deleted instead."""

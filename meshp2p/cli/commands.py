@@ -69,6 +69,11 @@ def _add_watching(commands: Any) -> None:
     page.node_choice()
     what = "print the URL instead; in a secured mesh it can be opened once, within a minute"
     page.switch("--print", what, dest="is_printed")
+    what = (
+        "let the page invite and revoke machines for an hour; the URL is printed, as other users of this machine see"
+        " the arguments of a browser"
+    )
+    page.switch("--admin", what)
 
     what = (
         "Print the events of the mesh, as one node sees them, until Ctrl-C. The first line lists the members and the"

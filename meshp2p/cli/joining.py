@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import sys
-from typing import Final
 
 import trio
 
@@ -14,14 +12,9 @@ from meshp2p.cli.ask import BROWSE_SECONDS, find_announced
 from meshp2p.cli.membership import credential_directory, label_of, own_credentials
 from meshp2p.cli.output import printable, progress, warn, write_line
 from meshp2p.core.address import Address, parse_endpoint
-from meshp2p.discovery.beacon import BeaconSource
-from meshp2p.discovery.mdns import MdnsSource, multicast_interfaces
-from meshp2p.discovery.source import Sighting, Source
-from meshp2p.errors import ConfigError, JoinFailed, LocalProtocolError, StoreError
-from meshp2p.net.interfaces import list_interfaces
-from meshp2p.net.joining import InvitationServer, join_at
-from meshp2p.net.sockets import Sockets, open_sockets
-from meshp2p.node.platform import find_place
+from meshp2p.errors import ConfigError, JoinFailed, LocalProtocolError
+from meshp2p.net.joining import join_at
+from meshp2p.node.inviting import CODE_SECONDS, announced_name, serve_invitation
 from meshp2p.node.security import TrustOnDisk
 from meshp2p.node.settings import JOIN_TOKEN_VARIABLE
 from meshp2p.store.credential_bundle import bundle_of
@@ -30,15 +23,8 @@ from meshp2p.store.private_files import write_secret
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.joining import Invitation, NewcomerSide
 from meshp2p.trust.spoken import JoinCode, JoinToken, parse_invitation
-from meshp2p.wire.codec import Codec
 
-__all__ = ["INVITATION_PREFIX", "invite", "join", "resolve"]
-
-INVITATION_PREFIX: Final = "meshp2p join "
-"""The prefix of the names under which invitations are announced."""
-
-CODE_SECONDS = 600.0
-"""How long a code is valid."""
+__all__ = ["invite", "join", "resolve"]
 
 
 # Inviting
@@ -76,31 +62,24 @@ async def _serve_invitation(
         may_invite=options.may_invite,
         is_admin=options.admin,
     )
-    sockets = open_sockets(options.host, options.port, is_port_wished=options.port != 0)
-    sockets.datagrams.close()
-    disk = TrustOnDisk(directory, credential)
-    server = InvitationServer(
-        credential,
-        invitation,
-        refresh=disk.refresh,
-        keep=disk.keep,
-        note=lambda text: write_line(printable(text)),
-    )
-    failure: StoreError | None = None
-    async with sockets.listener, trio.open_nursery() as nursery:
-        await _announce(nursery, secret, sockets)
+
+    def show(port: int) -> None:
         if options.token:
             write_line(secret.text)
         else:
             write_line(f"on the other machine run  meshp2p join  and type the code:  {secret.text}")
-        warn(f"the invitation is open at port {sockets.port} for {seconds:g} s, as long as this command runs")
-        try:
-            await server.run(sockets.listener)
-        except StoreError as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        warn(f"the invitation is open at port {port} for {seconds:g} s, as long as this command runs")
+
+    disk = TrustOnDisk(directory, credential)
+    await serve_invitation(
+        credential,
+        invitation,
+        disk,
+        lambda text: write_line(printable(text)),
+        show,
+        host=options.host,
+        port=options.port,
+    )
     if invitation.uses_left == 0 or (options.token and invitation.uses_left < (options.uses or 1)):
         return 0
     if invitation.has_failed:
@@ -108,30 +87,6 @@ async def _serve_invitation(
     else:
         warn("nobody joined in time: run meshp2p invite again")
     return 1
-
-
-async def _announce(nursery: trio.Nursery, secret: JoinCode | JoinToken, sockets: Sockets) -> None:
-    """Announce the number of the invitation, and nothing else, as a mesh of one node would be."""
-    place = find_place(sockets.host, sockets.port, list_interfaces())
-    name = _announced_name(secret)
-    system = random.SystemRandom()
-    inviter = f"{system.randrange(1 << 64):016x}"
-    interfaces = multicast_interfaces(place.hosts)
-    sources: list[Source] = [
-        BeaconSource(inviter, Codec(name), place, lambda: 0, system),
-        MdnsSource(inviter, name, sockets.port, place.hosts, interfaces),
-    ]
-
-    def ignore(sighting: Sighting) -> None:
-        """Do nothing: an invitation only announces itself."""
-
-    for source in sources:
-        nursery.start_soon(source.run, ignore)
-    await trio.lowlevel.checkpoint()
-
-
-def _announced_name(secret: JoinCode | JoinToken) -> str:
-    return f"{INVITATION_PREFIX}{secret.rendezvous}"
 
 
 # Joining
@@ -174,7 +129,7 @@ async def _join_mesh(options: argparse.Namespace, secret: JoinCode | JoinToken) 
         addresses = await resolve(options.at)
     else:
         with progress("looking for the inviter"):
-            found = await find_announced(_announced_name(secret))
+            found = await find_announced(announced_name(secret))
         if not found:
             raise JoinFailed(
                 f"no open invitation with this code was seen on this network in {BROWSE_SECONDS:g} s: does meshp2p"

@@ -11,7 +11,6 @@ import msgspec
 import trio
 
 from meshp2p.cli.ask import BROWSE_SECONDS
-from meshp2p.cli.joining import INVITATION_PREFIX
 from meshp2p.cli.membership import own_credentials
 from meshp2p.cli.output import progress, table_lines, to_json_line, warn, write_line
 from meshp2p.discovery.beacon import ask_once
@@ -19,6 +18,7 @@ from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.errors import StartError
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import DEFAULT_MESH, DEFAULT_PORT
+from meshp2p.node.inviting import INVITATION_PREFIX
 from meshp2p.node.platform import find_place
 from meshp2p.node.secured_meshes import split_announced
 from meshp2p.node.settings import load_config

@@ -13,11 +13,13 @@ import trio
 
 from meshp2p.cli.ask import open_client
 from meshp2p.cli.output import warn, write_line
+from meshp2p.client.node_requests import decode, made
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import is_loopback
 from meshp2p.node.secured_meshes import choose_mesh, find_credential
 from meshp2p.node.settings import TOKEN_VARIABLE, load_config
 from meshp2p.trust.grants import covers
+from meshp2p.wire.contract import AdminKeyResponse
 
 __all__ = ["open_page"]
 
@@ -26,7 +28,14 @@ _TOKEN_SECONDS = 12 * 3600  # as long as a session: chosen, not measured
 
 async def open_page(options: argparse.Namespace) -> int:
     async with open_client(options, _make_token(options)) as client:
-        url = _shown(await client.session_link())
+        link = await client.session_link()
+    url = _shown(link)
+    if options.admin:
+        options.node = link.removesuffix(urlsplit(link).path)
+        async with open_client(options) as client:  # it shows the certificate of this machine, which nobody can replay
+            response = await client._requests.send("POST", "/administration", None)
+            write_line(f"{url}#admin={made(response, lambda: decode(response, AdminKeyResponse).key)}")
+        return 0
     if options.is_printed:
         write_line(url)
         return 0

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol, runtime_checkable
 
+import msgspec
+
 from meshp2p.errors import RemoteProtocolError
 from meshp2p.http.body import BadRequest
 from meshp2p.http.request import Request
-from meshp2p.http.routes import Route
+from meshp2p.http.route import Route
 from meshp2p.http.sessions import Sessions
 from meshp2p.trust.grants import CallerAccess, Grant
 
@@ -54,11 +56,28 @@ class Access:
         may_local = route.scope == "local" and grant is self._callers.local
         if route.scope in ("admin", "local") and not (grant.is_admin or may_local):
             raise _forbidden("this caller is no admin", "admin")
+        if route.scope == "owner" and not self.may_administer(request):
+            why = "this takes the certificate of the node's own machine, an admin (`meshp2p open --admin --node` there)"
+            raise _forbidden(f"{why}: or run `meshp2p invite`, `meshp2p revoke ID` on a machine that may", "admin")
         if route.scope == "agent":
             if not grant.ids:
                 raise _forbidden("this caller may act as no instance", "agent:ID")
             for name in _INSTANCES.intersection(request.params):
                 check_acts_as(request, request.path_id(name))
+
+    def may_administer(self, request: Request) -> bool:
+        """Return whether the caller is an admin, and showed the certificate of the machine of this node, or has a key
+        that was given to one: whoever holds that credential can sign invitations and revocations without a node.
+
+        Tokens, and sessions of browsers, which stand for tokens, do not count: any node that receives a token can use
+        it, and the owner of a token is never the machine itself.
+        """
+        grant = request.grant
+        return grant is not None and grant.is_admin and grant.owner == self._callers.local.owner
+
+    def make_admin_key(self) -> str:
+        """Return a key with which a browser may do what the caller may, for a caller that may administer."""
+        return self._sessions.make_admin_key()
 
     def make_link(self, request: Request) -> str:
         """Return the path that opens the live page in a browser with the rights of this caller. Raises
@@ -83,6 +102,8 @@ class Access:
     def _identify(self, request: Request) -> Grant:
         tokens = [value for name, value in request.headers if name == b"authorization"]
         try:
+            if tokens and self._sessions.is_admin_key(_bearer(tokens)):
+                return msgspec.structs.replace(self._callers.local, is_admin=True)
             if tokens:
                 return self._callers.by_token(_bearer(tokens), self._wall_ms() / 1000)
             session = self._sessions.token_of(request)

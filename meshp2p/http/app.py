@@ -19,7 +19,7 @@ from meshp2p.errors import (
     Unreachable,
 )
 from meshp2p.http.access import Access
-from meshp2p.http.backend import Backend
+from meshp2p.http.backend import Backend, MachineAdmin
 from meshp2p.http.body import BadRequest
 from meshp2p.http.guard import Guard
 from meshp2p.http.messages import message_handlers
@@ -29,7 +29,14 @@ from meshp2p.http.registry import registry_handlers
 from meshp2p.http.request import Handler, Request, Response, Write, json_response, query_flag
 from meshp2p.http.route_finder import RouteFinder
 from meshp2p.http.routes import EVENTS_TYPE, METRICS_TYPE, RECORDING_TYPE
-from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse, SessionResponse
+from meshp2p.wire.contract import (
+    AdminKeyResponse,
+    ErrorBody,
+    HealthResponse,
+    LivezResponse,
+    ReadyzResponse,
+    SessionResponse,
+)
 
 __all__ = ["make_app"]
 
@@ -43,6 +50,8 @@ _STATUS_OF: Final[dict[type[MeshError], int]] = {
     RemoteProtocolError: 400,
     StoreFull: 507,
 }
+
+_OPEN_MESH: Final = "this mesh is open: nobody is invited into it, and nobody can be shut out"
 
 _PRIVATE: Final = ((b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"))
 
@@ -61,7 +70,8 @@ def make_app(
     """Return the handler of all requests, behind the guard for ``Host`` and ``Origin``. In a secured mesh there is an
     ``access``."""
     handlers = {
-        **_node_handlers(node, version),
+        **_node_handlers(node, version, access),
+        **_admin_handlers(node),
         **_session_handlers(access),
         **registry_handlers(node),
         **message_handlers(node),
@@ -81,7 +91,7 @@ def make_app(
     return Guard(answer, allowed_hosts, allowed_origins, only_same_origin=access is not None)
 
 
-def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
+def _node_handlers(node: Backend, version: str, access: Access | None) -> dict[str, Handler]:
     """Return the handlers of the routes about the node itself."""
 
     async def health(_request: Request) -> Response:
@@ -111,7 +121,9 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
         return Response(200, node.recording(), [(b"content-type", RECORDING_TYPE.encode())])
 
     async def status(request: Request) -> Response:
-        return json_response(await node.status(has_series=query_flag(request.query_values(), "series")))
+        has_series = query_flag(request.query_values(), "series")
+        admin = node.admin if access is not None and access.may_administer(request) else None
+        return json_response(await node.status(has_series=has_series, actions=() if admin is None else admin.actions))
 
     async def openapi(_request: Request) -> Response:
         return json_response((encoded_description(version),))
@@ -129,6 +141,35 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
     }
 
 
+def _admin_handlers(node: Backend) -> dict[str, Handler]:
+    """Return the handlers of the routes for admins of the node's machine."""
+
+    def admin_of(request: Request) -> tuple[MachineAdmin, str]:
+        if node.admin is None or request.grant is None:
+            raise BadRequest(404, _OPEN_MESH)
+        return node.admin, request.grant.owner
+
+    async def invite(request: Request) -> Response:
+        admin, by = admin_of(request)
+        return json_response(await admin.invite(by), 200, _PRIVATE)
+
+    async def invitation(request: Request) -> Response:
+        shown = admin_of(request)[0].invitation()
+        if shown is None:
+            raise BadRequest(404, "no invitation is open: POST makes one")
+        return json_response(shown, 200, _PRIVATE)
+
+    async def end_invitation(request: Request) -> Response:
+        admin_of(request)[0].end_invitation()
+        return Response(204)
+
+    async def revoke(request: Request) -> Response:
+        admin, by = admin_of(request)
+        return json_response(await admin.revoke(request.path_id(), by))
+
+    return {"invite": invite, "invitation": invitation, "end_invitation": end_invitation, "revoke": revoke}
+
+
 def _session_handlers(access: Access | None) -> dict[str, Handler]:
     """Return the handlers of the routes for browsers. In an open mesh a browser needs no session."""
 
@@ -140,7 +181,12 @@ def _session_handlers(access: Access | None) -> dict[str, Handler]:
             raise BadRequest(404, "this mesh is open: it has no sessions")
         return Response(303, b"", [(b"location", b"/"), (b"set-cookie", access.open_session(request)), *_PRIVATE])
 
-    return {"make_session": make_session, "open_session": open_session}
+    async def make_admin_key(request: Request) -> Response:
+        if access is None:
+            raise BadRequest(404, _OPEN_MESH)
+        return json_response(AdminKeyResponse(access.make_admin_key()), 200, _PRIVATE)
+
+    return {"make_session": make_session, "open_session": open_session, "make_admin_key": make_admin_key}
 
 
 async def _while_allowed(request: Request, stream: Callable[[Write], Awaitable[None]], write: Write) -> None:

@@ -10,9 +10,21 @@ from meshp2p.core.instance import ListedInstance
 from meshp2p.core.message import CopyReceipt, IfAbsent, Message
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.http.request import Write
-from meshp2p.wire.contract import PingResponse
+from meshp2p.wire.contract import InvitationResponse, PingResponse, RevocationResponse
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "MachineAdmin"]
+
+
+class MachineAdmin(Protocol):
+    """What a node of a secured mesh does for an admin of its own machine: see
+    :class:`meshp2p.node.administration.Administration`. ``by`` is the caller."""
+
+    @property
+    def actions(self) -> tuple[str, ...]: ...
+    async def invite(self, by: str) -> InvitationResponse: ...
+    def invitation(self) -> InvitationResponse | None: ...
+    def end_invitation(self) -> None: ...
+    async def revoke(self, instance_id: str, by: str) -> RevocationResponse: ...
 
 
 class Backend(Protocol):
@@ -39,8 +51,13 @@ class Backend(Protocol):
     def recording(self) -> bytes:
         """Return what was recorded until now, as the content of a file. Raises ``Unreachable``."""
 
-    async def status(self, *, has_series: bool) -> tuple[bytes, ...]:
-        """Return the parts of the status of the mesh as JSON, with the series or without."""
+    async def status(self, *, has_series: bool, actions: tuple[str, ...] = ()) -> tuple[bytes, ...]:
+        """Return the parts of the status of the mesh as JSON, with the series or without. ``actions`` are those of the
+        caller."""
+
+    @property
+    def admin(self) -> MachineAdmin | None:
+        """None in an open mesh."""
 
     @property
     def loss(self) -> str | None:

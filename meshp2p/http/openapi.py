@@ -10,7 +10,8 @@ import msgspec
 
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import encode_json
-from meshp2p.http.routes import BODY_REFUSALS, EVENTS_TYPE, JSON_TYPE, REFUSALS, ROUTES, Answer, Parameter, Route
+from meshp2p.http.route import Answer, Parameter, Route
+from meshp2p.http.routes import BODY_REFUSALS, EVENTS_TYPE, JSON_TYPE, REFUSALS, ROUTES
 from meshp2p.wire.contract import ErrorBody
 from meshp2p.wire.event_contract import StreamedEvent
 
@@ -106,7 +107,7 @@ def _operation(route: Route, by_type: dict[Any, Json]) -> Json:
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": by_type[route.body]}}}
     if route.scope is not None:
-        operation["security"] = [{}, {"bearer": ["admin" if route.scope == "local" else route.scope]}]
+        operation["security"] = [{}, {"bearer": ["admin" if route.scope in ("local", "owner") else route.scope]}]
     return operation
 
 

@@ -11,7 +11,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
 from meshp2p.http.framing import Headers
 from meshp2p.http.incoming import RequestBody
-from meshp2p.http.routes import Route
+from meshp2p.http.route import Route
 from meshp2p.trust.grants import Grant
 
 __all__ = ["Handler", "Request", "Response", "Write", "json_response", "query_flag"]

@@ -8,7 +8,8 @@ from typing import Final
 
 from meshp2p.http.access import Access
 from meshp2p.http.request import Handler, Request, Response, json_response
-from meshp2p.http.routes import ROUTES, Route
+from meshp2p.http.route import Route
+from meshp2p.http.routes import ROUTES
 from meshp2p.wire.contract import ErrorBody
 
 __all__ = ["RouteFinder"]

@@ -3,26 +3,28 @@ the tests of the docs read this table."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from meshp2p.core.mail.uuid7 import UUID7_PATTERN
 from meshp2p.core.message import IfAbsent
+from meshp2p.http.route import Answer, Parameter, Route
 from meshp2p.wire.contract import (
     EXPIRES_SECONDS_MAX,
     FETCH_DEFAULT,
     FETCH_MAX,
     WAIT_SECONDS_MAX,
     AcknowledgeRequest,
+    AdminKeyResponse,
     DetailedInstances,
     DetailedMessages,
-    ErrorBody,
     HealthResponse,
     HeartbeatRequest,
     HeartbeatResponse,
     InstanceDetail,
     InstancesResponse,
+    InvitationResponse,
     LeaderResponse,
     LivezResponse,
     MessageStatusResponse,
@@ -31,6 +33,7 @@ from meshp2p.wire.contract import (
     ReadyzResponse,
     RegisterRequest,
     RegisterResponse,
+    RevocationResponse,
     SendMessageRequest,
     SendMessageResponse,
     SessionResponse,
@@ -46,61 +49,7 @@ __all__ = [
     "RECORDING_TYPE",
     "REFUSALS",
     "ROUTES",
-    "Answer",
-    "Parameter",
-    "Route",
 ]
-
-
-class Answer(NamedTuple):
-    """An answer of a route. ``what`` says when it is given.
-
-    ``body`` is the type of the JSON body, or a tuple of types, one of which it has. A string is the media type of a
-    body without such a type. None means that there is no body.
-    """
-
-    what: str
-    body: type | tuple[type, ...] | str | None = ErrorBody
-
-
-class Parameter(NamedTuple):
-    """A parameter of the query, or a header. ``repeats`` tells whether it may be given several times."""
-
-    name: str
-    what: str
-    shape: Any = str
-    repeats: bool = False
-
-
-class Route(NamedTuple):
-    """One kind of request. ``name`` is that of its handler and of the operation in the OpenAPI description.
-
-    In ``path``, ``{name}`` stands for one segment that is not empty. GET answers HEAD too. ``scope`` is the permission
-    that a caller needs in a secured mesh. "agent" is the permission to act as the instance that the request names,
-    "local" that of programs on the node's machine and of admins. With None, a caller needs no permission.
-    ``body_limit`` names the limit of the body in :class:`~meshp2p.http.limits.HttpLimits`. ``answers`` leaves out the
-    refusals that any request can get.
-    """
-
-    name: str
-    method: str
-    path: str
-    scope: Literal["read", "agent", "admin", "local"] | None
-    what: str
-    answers: dict[int, Answer]
-    query: tuple[Parameter, ...] = ()
-    body: type | None = None
-    body_limit: str = "body_bytes_max"
-    headers: tuple[Parameter, ...] = ()
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
-
-    @property
-    def path_names(self) -> list[str]:
-        """The names in the path, in their order."""
-        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
 
 REFUSALS: Final[dict[int, str]] = {
@@ -132,7 +81,13 @@ RECORDING_TYPE: Final = "application/octet-stream"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Flag = Literal["true", "false"]
+_Expiry = Annotated[float, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)]
+_Wait = Annotated[float, msgspec.Meta(ge=0, le=WAIT_SECONDS_MAX)]
+_Limit = Annotated[int, msgspec.Meta(ge=1, le=FETCH_MAX)]
+_After = Annotated[str, msgspec.Meta(pattern=f"^(?:{UUID7_PATTERN})?$")]
 _DETAIL = "true: with all that is known of each"
+_OPEN_MESH = Answer("the mesh is open")
+_GONE = Answer("it has ended", None)
 _HOME_SILENT = Answer("the instance's home does not answer")
 _DISK_FULL = Answer("the disk is full")
 
@@ -241,11 +196,7 @@ ROUTES: Final = (
         },
         (
             Parameter("if_absent", "queue: accept it also for an instance that is remembered as dead", IfAbsent),
-            Parameter(
-                "expires_in",
-                "how many seconds it waits to be acknowledged",
-                Annotated[float, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)],
-            ),
+            Parameter("expires_in", "how many seconds it waits to be acknowledged", _Expiry),
         ),
         body=SendMessageRequest,
         headers=(
@@ -275,21 +226,9 @@ ROUTES: Final = (
         "Read a mailbox. Reading removes nothing.",
         {200: Answer("the messages, the oldest first", (PendingMessagesResponse, DetailedMessages)), 503: _HOME_SILENT},
         (
-            Parameter(
-                "wait",
-                "seconds to wait for a message if there is none",
-                Annotated[float, msgspec.Meta(ge=0, le=WAIT_SECONDS_MAX)],
-            ),
-            Parameter(
-                "limit",
-                f"the most messages in the answer; {FETCH_DEFAULT} if it is absent",
-                Annotated[int, msgspec.Meta(ge=1, le=FETCH_MAX)],
-            ),
-            Parameter(
-                "after",
-                "the id of a message: only later ones",
-                Annotated[str, msgspec.Meta(pattern=f"^(?:{UUID7_PATTERN})?$")],
-            ),
+            Parameter("wait", "seconds to wait for a message if there is none", _Wait),
+            Parameter("limit", f"the most messages in the answer; {FETCH_DEFAULT} if it is absent", _Limit),
+            Parameter("after", "the id of a message: only later ones", _After),
             Parameter("detail", _DETAIL, _Flag),
         ),
     ),
@@ -334,6 +273,43 @@ ROUTES: Final = (
         "Show the state of the mesh: a verdict, the agents with the most trouble first, their work, the network.",
         {200: Answer("the status, at most a second old", StatusResponse)},
         (Parameter("series", "true: with the series of the last 15 minutes", _Flag),),
+    ),
+    Route(
+        "make_admin_key",
+        "POST",
+        "/administration",
+        "owner",
+        "Make a key with which the live page may invite and revoke machines for an hour.",
+        {200: Answer("the key, for this node", AdminKeyResponse), 404: _OPEN_MESH},
+    ),
+    Route(
+        "invite",
+        "POST",
+        "/invitation",
+        "owner",
+        "Invite a machine: serve a code for it for ten minutes, instead of the one before.",
+        {200: Answer("the code", InvitationResponse), 404: _OPEN_MESH, 503: Answer("no port can be opened")},
+    ),
+    Route(
+        "invitation",
+        "GET",
+        "/invitation",
+        "owner",
+        "Show the invitation, and who joined with it.",
+        {200: Answer("the invitation, open or not", InvitationResponse), 404: Answer("there is none")},
+    ),
+    Route("end_invitation", "DELETE", "/invitation", "owner", "End the invitation.", {204: _GONE, 404: _OPEN_MESH}),
+    Route(
+        "revoke",
+        "POST",
+        "/revoke/{instance_id}",
+        "owner",
+        "Revoke the machine of a node, with everything that it issued and all machines that it invited.",
+        {
+            200: Answer("it is shut out", RevocationResponse),
+            404: Answer("no such node is listed, or the mesh is open"),
+            409: Answer("the node is on the machine of the node that was asked"),
+        },
     ),
     Route(
         "make_session",

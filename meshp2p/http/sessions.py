@@ -21,6 +21,9 @@ LINK_SECONDS: Final = 60
 SESSION_SECONDS: Final = 12 * 3600
 """How long a session lasts, unless its token expires earlier. Chosen, not measured."""
 
+ADMIN_SECONDS: Final = 3600
+"""How long the key of an admin counts. Chosen, not measured."""
+
 SESSIONS_MAX: Final = 256
 """Sessions, and links, that a node keeps. One more ends the oldest of its token, or else the oldest of all. Chosen, not
 measured."""
@@ -60,10 +63,18 @@ class Sessions:
     def __init__(self) -> None:
         self._links = _Tokens(LINK_SECONDS)
         self._sessions = _Tokens(SESSION_SECONDS)
+        self._admin_keys = _Tokens(ADMIN_SECONDS)
 
     def make_link(self, token: str) -> str:
         """Return the path that gives a browser the rights of a token, once."""
         return f"/session/{self._links.add(token)}"
+
+    def make_admin_key(self) -> str:
+        """Return a key that counts as a token of an admin of this machine."""
+        return self._admin_keys.add("admin")
+
+    def is_admin_key(self, text: str) -> bool:
+        return self._admin_keys.find(text) is not None
 
     def open(self, code: str, request: Request, *, is_encrypted: bool) -> bytes | None:
         """Open the session of a link. Return the header ``Set-Cookie``, or None if there is no such link any more."""

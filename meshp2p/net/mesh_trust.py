@@ -66,7 +66,7 @@ class MeshTrust:
         self, credential: MachineCredential, instance_id: str, boots: Mapping[tuple[bytes, str], int], store: TrustStore
     ) -> None:
         self.credential: MachineCredential = credential
-        self._store = store
+        self.store: TrustStore = store
         self._own_machine = credential.key.fingerprint
         self._own_id = instance_id
         self._failure = ""
@@ -83,7 +83,7 @@ class MeshTrust:
         """Take in what other processes of this user wrote. A failure is logged once, as this is called again soon."""
         failure = ""
         try:
-            self._store.refresh()
+            self.store.refresh()
         except StoreError as error:
             failure = str(error)
             if failure != self._failure:
@@ -101,7 +101,7 @@ class MeshTrust:
         if self.credential.trust.digest() != before:
             self._must_look.set()
             with _logging("changes of the trust map are lost when this process ends"):
-                await self._store.keep()
+                await self.store.keep()
 
     def introduce(self, leaf: bytes) -> Generator[IntroductionStep, bytes, tuple[bytes, AgentRole]]:
         """See :func:`~meshp2p.trust.introduction.introduce`."""
@@ -193,7 +193,7 @@ class MeshTrust:
             boots, self.agents.new = self.agents.new, {}
             if boots:
                 with _logging("which agents were met is forgotten when this process ends"):
-                    await self._store.keep_agents(boots)
+                    await self.store.keep_agents(boots)
 
     async def _update(self, connection: PeerConnection, stream: VerifiedStream, news: Statements) -> None:
         """Make the maps of both sides equal, as far as they have room. If the other side does not answer, close the

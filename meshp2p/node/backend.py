@@ -31,6 +31,7 @@ from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Hea
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, MailboxFull, MeshError, StoreFull, Unreachable
 from meshp2p.net.driver import Driver
+from meshp2p.node.administration import Administration
 from meshp2p.wire.contract import PingResponse
 
 __all__ = ["NodeBackend"]
@@ -61,8 +62,10 @@ class NodeBackend:
         """Returns all metrics in Prometheus' text format; set by the runner, which has all parts."""
         self.recording: Callable[[], bytes] = bytes
         """Returns the flight recording; set by the runner as well."""
-        self.make_status: Callable[[bool], Awaitable[tuple[bytes, ...]]]
+        self.make_status: Callable[[bool, tuple[str, ...]], Awaitable[tuple[bytes, ...]]]
         """Returns the status of the mesh as JSON, with series or without; set by the runner as well."""
+        self.admin: Administration | None = None
+        """Invites and revokes machines; set by the runner as well, in a secured mesh."""
         self._driver = driver
         self._machine = driver.machine
         self._clock = trio.lowlevel.current_clock()
@@ -156,9 +159,10 @@ class NodeBackend:
         failure = self._machine.storage_failure
         return None if failure is None else f"nothing is kept on disk now: {failure}"
 
-    async def status(self, *, has_series: bool) -> tuple[bytes, ...]:
-        """Return the parts of the status of the mesh as JSON, with the series or without."""
-        return await self.make_status(has_series)
+    async def status(self, *, has_series: bool, actions: tuple[str, ...] = ()) -> tuple[bytes, ...]:
+        """Return the parts of the status of the mesh as JSON, with the series or without. ``actions`` are those of the
+        caller."""
+        return await self.make_status(has_series, actions)
 
     async def catch_up(self) -> None:
         """Take in what other nodes have already sent."""

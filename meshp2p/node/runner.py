@@ -23,6 +23,7 @@ from meshp2p.http.server import HttpServer
 from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
 from meshp2p.net.security import Security
+from meshp2p.node.administration import Administration
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.events import event_log, event_text
 from meshp2p.node.history import History
@@ -218,6 +219,7 @@ class _Runner:
                     )
                     parts.start_soon(check.run)
                     parts.start_soon(board.series.run, driver.sleep_with_slack)
+                    node.admin = _admin_of(security, node, machine, parts, bound.host)
                     parts.start_soon(board.run_link_watch)
                     if security is not None:
                         parts.start_soon(self._end_if_revoked, security)
@@ -287,6 +289,15 @@ def _why_revoked_of(security: Security | None) -> Callable[[bytes, str], str]:
         return lambda _machine, _agent: ""
     trust = security.trust.credential.trust
     return lambda machine, agent: trust.why_revoked(machine, agent=agent)
+
+
+def _admin_of(
+    security: Security | None, node: LocalNode, machine: Machine, nursery: trio.Nursery, host: str
+) -> Administration | None:
+    """Return what does the work of an admin of this machine, or None in an open mesh."""
+    if security is None:
+        return None
+    return Administration(security.trust, machine.records, nursery, host, lambda: node.addresses[0].host)
 
 
 def _tracing_of(config: NodeConfig, own_id: str) -> Tracing:

@@ -83,15 +83,16 @@ class StatusBoard:
         """Return the encoded report of this node, for another one."""
         return encode_report(self._reporter.report())
 
-    async def status(self, has_series: bool) -> tuple[bytes, ...]:
-        """Return the parts of the status as JSON. It is at most ``CACHE_SECONDS`` old. Many readers share the first
-        part, which is long. Cancel-safe."""
+    async def status(self, has_series: bool, actions: tuple[str, ...] = ()) -> tuple[bytes, ...]:
+        """Return the parts of the status as JSON, for a caller with these ``actions``. It is at most ``CACHE_SECONDS``
+        old. Many readers share the first part, which is long. Cancel-safe."""
         async with self._making:
             if trio.current_time() >= self._made_at + CACHE_SECONDS:
                 await self._reports.ask_all()
-                self._made = encode_json(self._make()).removesuffix(b"null}")
+                self._made = encode_json(self._make()).removesuffix(b'null,"actions":[]}')
                 self._made_at = trio.current_time()
-        return self._made, encode_json(self.series.shown() if has_series else None), b"}"
+        end = b',"actions":%b}' % encode_json(actions)
+        return self._made, encode_json(self.series.shown() if has_series else None), end
 
     def _facts(self, agents: Sequence[ListedInstance]) -> Facts:
         node, machine, now = self._measured.node, self._measured.driver.machine, trio.current_time()
@@ -115,7 +116,7 @@ class StatusBoard:
         )
 
     def _make(self) -> StatusResponse:
-        """Make the status. ``series`` is its last field, so that the series can be put in its place."""
+        """Make the status. ``series`` and ``actions`` are its last fields, so that they can be replaced."""
         node, machine = self._measured.node, self._measured.driver.machine
         listed = node.members()
         facts = self._facts(listed)

@@ -17,6 +17,7 @@ __all__ = [
     "FETCH_MAX",
     "WAIT_SECONDS_MAX",
     "AcknowledgeRequest",
+    "AdminKeyResponse",
     "AgentMessage",
     "DetailedInstances",
     "DetailedMessages",
@@ -26,6 +27,7 @@ __all__ = [
     "HeartbeatResponse",
     "InstanceDetail",
     "InstancesResponse",
+    "InvitationResponse",
     "LeaderResponse",
     "LivezResponse",
     "MeshInstance",
@@ -37,6 +39,7 @@ __all__ = [
     "ReadyzResponse",
     "RegisterRequest",
     "RegisterResponse",
+    "RevocationResponse",
     "SendMessageRequest",
     "SendMessageResponse",
     "SessionResponse",
@@ -264,6 +267,30 @@ class SessionResponse(msgspec.Struct):
     """A link for a browser. ``path`` is that of its URL at this node."""
 
     path: Annotated[str, msgspec.Meta(pattern="^/[A-Za-z0-9/_-]*$")]
+
+
+class AdminKeyResponse(msgspec.Struct):
+    """A key with which the page of this node may do for an hour what an admin with the credential of its machine may.
+    It counts as a bearer token, at this node only."""
+
+    key: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+
+
+class InvitationResponse(msgspec.Struct):
+    """An invitation into a secured mesh. ``code`` is what a person types after ``meshp2p join``; ``command`` is the
+    whole line for the other machine. ``notes`` has a line for each machine that joined, and for each wrong code."""
+
+    code: str
+    command: str
+    is_open: bool
+    seconds_left: float
+    notes: list[str]
+
+
+class RevocationResponse(msgspec.Struct):
+    """The labels of the machines that were revoked: the one that was named, and those that it had let in."""
+
+    revoked: list[str]
 
 
 class ReadyzResponse(msgspec.Struct):

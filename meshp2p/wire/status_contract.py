@@ -184,7 +184,8 @@ class StatusResponse(msgspec.Struct, frozen=True):
     """The state of the mesh as one node sees it at ``at``. ``reports`` nodes, with the one that answers, told of
     themselves. ``agents`` has those with the most trouble first, at most 1,000 of ``agents_total``; the other lists
     have at most 1,000 entries too. ``series`` is null unless it was asked for; its values are
-    ``series_interval`` seconds apart."""
+    ``series_interval`` seconds apart. ``actions`` are what the caller may ask of this node as an admin: ``invite`` and
+    ``revoke``."""
 
     at: Timestamp
     node_id: str
@@ -201,3 +202,4 @@ class StatusResponse(msgspec.Struct, frozen=True):
     network: NetworkStatus
     series_interval: float
     series: list[TimeSeries] | None
+    actions: Sequence[str] = ()

@@ -105,7 +105,9 @@ class Node:
     def recording(self) -> bytes:
         raise AssertionError
 
-    async def status(self, *, has_series: bool) -> tuple[bytes, ...]:
+    admin = None
+
+    async def status(self, *, has_series: bool, actions: tuple[str, ...] = ()) -> tuple[bytes, ...]:
         raise AssertionError
 
     def why_not_ready(self) -> str | None:

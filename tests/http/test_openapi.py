@@ -13,7 +13,8 @@ import pytest
 
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.http.openapi import describe
-from meshp2p.http.routes import BODY_REFUSALS, REFUSALS, ROUTES, Route
+from meshp2p.http.route import Route
+from meshp2p.http.routes import BODY_REFUSALS, REFUSALS, ROUTES
 from meshp2p.version import __version__
 from tests.http.meshes import calling, open_mesh, registration
 
@@ -58,7 +59,7 @@ def test_an_operation_has_every_status_of_its_route_and_every_parameter(route: R
         *(("query", parameter.name) for parameter in route.query),
         *(("header", header.name) for header in route.headers),
     ]
-    scope = "admin" if route.scope == "local" else route.scope
+    scope = "admin" if route.scope in ("local", "owner") else route.scope
     assert found.get("security") == (None if scope is None else [{}, {"bearer": [scope]}])
 
 
@@ -109,6 +110,16 @@ def check_declared(route: Route, response: httpx.Response) -> None:
         assert fitting, response.text
 
 
+SEEN_IN_A_SECURED_MESH = {
+    ("make_admin_key", 200),
+    ("invite", 200),
+    ("invitation", 200),
+    ("end_invitation", 204),
+    ("revoke", 200),
+}
+"""Statuses of answers that ``tests/node/test_administration.py`` checks."""
+
+
 async def test_real_answers_are_those_that_are_declared() -> None:
     by_name = {route.name: route for route in ROUTES}
     unseen = {(route.name, status) for route in ROUTES for status in route.answers if status < 400 or status == 404}
@@ -145,7 +156,10 @@ async def test_real_answers_are_those_that_are_declared() -> None:
         for name in ("health", "livez", "readyz", "metrics", "recording", "status", "page", "openapi", "make_session"):
             await ask(name)
         await ask("open_session", "/session/nothing")
-    assert unseen == {("events", 200), ("open_session", 303)}
+        for name in ("make_admin_key", "invite", "invitation", "end_invitation"):
+            await ask(name)
+        await ask("revoke", "/revoke/a")
+    assert unseen == {("events", 200), ("open_session", 303), *SEEN_IN_A_SECURED_MESH}
 
 
 def test_a_message_type_is_a_standard_name_or_one_of_the_sender() -> None:

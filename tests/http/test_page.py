@@ -31,7 +31,7 @@ async def test_each_node_serves_it_to_a_browser() -> None:
 
 
 def test_it_is_small() -> None:
-    assert len(PAGE.encode()) < 60 * KIB
+    assert len(PAGE.encode()) < 64 * KIB
 
 
 def test_its_words_for_evidence_are_those_of_events_and_of_the_verdict() -> None:

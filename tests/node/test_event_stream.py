@@ -39,7 +39,7 @@ from meshp2p.http.app import make_app
 from meshp2p.http.body import BadRequest
 from meshp2p.http.limits import HttpLimits, HttpRefusal
 from meshp2p.http.request import Request, Write
-from meshp2p.http.routes import Route
+from meshp2p.http.route import Route
 from meshp2p.node import event_log
 from meshp2p.node.event_log import EventLog
 from meshp2p.node.events import NodeEvent, event_text

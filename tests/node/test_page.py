@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,8 +18,12 @@ import msgspec
 import pytest
 import trio
 
-from meshp2p import MeshNode, ReceivedMessage
+import meshp2p
+from meshp2p import MeshNode, ReceivedMessage, Revoked
+from meshp2p.cli import main
 from meshp2p.node.verdict import find_problems, judge
+from meshp2p.store.credentials import Credentials
+from meshp2p.store.user_data import meshes_directory
 from meshp2p.wire.status_contract import (
     BlockedLink,
     Finding,
@@ -35,8 +40,11 @@ from meshp2p.wire.status_contract import (
 )
 from tests.browser import Tab, needs_browser, open_browser
 from tests.http.meshes import calling, open_mesh, registration
-from tests.node.test_revocation import until_listed
+from tests.node.test_administration import join
+from tests.node.test_http_callers import OPTIONS as SECURED
+from tests.node.test_revocation import live, until_listed
 from tests.node.test_verdict import FAULTS
+from tests.node.users import Users
 from tests.simulation.pictures.images import count_colours
 
 pytestmark = [pytest.mark.slow, needs_browser]
@@ -148,7 +156,7 @@ async def test_no_text_of_the_mesh_is_markup_or_reverses_a_sentence(tmp_path: Pa
             )
             hostile = poisoned(msgspec.to_builtins(shown))
 
-            async def canned(has_series: bool) -> tuple[bytes]:
+            async def canned(*_: object) -> tuple[bytes]:
                 return (msgspec.json.encode(hostile),)
 
             local.make_status = canned
@@ -231,7 +239,7 @@ async def test_every_finding_is_shown_with_its_remedy(tmp_path: Path) -> None:
         made = msgspec.json.decode(b"".join(await local.make_status(has_series=False)), type=StatusResponse)
         shown = made
 
-        async def canned(has_series: bool) -> tuple[bytes]:
+        async def canned(*_: object) -> tuple[bytes]:
             return (msgspec.json.encode(shown),)
 
         local.make_status = canned
@@ -255,7 +263,7 @@ async def test_islands_and_blocked_links_are_drawn(tmp_path: Path) -> None:
         network = NetworkStatus(6, nodes, watches, blocked, leaders)
         encoded = msgspec.json.encode(msgspec.structs.replace(made, network=network))
 
-        async def canned(has_series: bool) -> tuple[bytes]:
+        async def canned(*_: object) -> tuple[bytes]:
             return (encoded,)
 
         local.make_status = canned
@@ -410,13 +418,10 @@ async def test_two_hundred_members_are_listed(tmp_path: Path) -> None:
             assert await tab.evaluate("document.querySelectorAll('.item').length") == 200
 
 
-async def test_a_caller_without_rights_is_told_why(tmp_path: Path, users: Any) -> None:
-    import meshp2p
-    from tests.node.test_secured import OPTIONS
-
+async def test_a_caller_without_rights_is_told_why(tmp_path: Path, users: Users) -> None:
     users.found("anna")
     async with (
-        meshp2p.open_node(id="one", in_loop=True, require_token=True, **OPTIONS) as node,
+        meshp2p.open_node(**SECURED, require_token=True) as node,
         open_browser(tmp_path / "browser") as tab,
     ):
         await tab.open(f"http://127.0.0.1:{node.addresses[0].port}/")
@@ -424,3 +429,87 @@ async def test_a_caller_without_rights_is_told_why(tmp_path: Path, users: Any) -
         told = await tab.evaluate("document.getElementById('banner').textContent")
         assert told.startswith("This browser may not read the status of the mesh.")
         assert "meshp2p token" in told
+
+
+@pytest.mark.parametrize(
+    ("length", "version", "digest"),
+    [
+        (17, 1, "87c75fa4000fa17d"),
+        (20, 2, "38435773c0615a5b"),
+        (40, 3, "683f63b962398543"),
+        (60, 4, "cd2d36f58ce830f1"),
+        (106, 5, "e57c1d643007d416"),
+    ],
+)
+async def test_qr_codes_are_those_of_another_library(tmp_path: Path, length: int, version: int, digest: str) -> None:
+    """The digests are of what qrcode 8.2 makes of these texts, with level L and mask 0."""
+    async with open_mesh("a") as [node], opened(node, tmp_path) as tab:
+        cells = await tab.evaluate(f"qrOf({('abc-' * 30)[:length]!r})")
+        assert len(cells) == 17 + 4 * version
+        bits = "".join(str(int(cell)) for row in cells for cell in row)
+        assert hashlib.sha256(bits.encode()).hexdigest()[:16] == digest
+        assert await tab.evaluate("qrOf('x'.repeat(107))") == []
+
+
+async def test_a_machine_is_invited_and_revoked_from_the_page(
+    tmp_path: Path, users: Users, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users.found("anna")
+    async with (
+        meshp2p.open_node(**SECURED) as node,
+        open_browser(tmp_path / "browser") as tab,
+        trio.open_nursery() as nursery,
+    ):
+        address = f"127.0.0.1:{node.addresses[0].port}"
+        command = ["open", "--admin", "--node", address, "--mesh", "studio"]
+        assert await trio.to_thread.run_sync(main, command) == 0
+        [link] = capsys.readouterr().out.split()
+        await tab.open("about:blank")
+        await tab.ask("Page.navigate", url=link)
+        await tab.wait_for("!byId('invite').hidden")
+        assert await tab.evaluate("location.href") == f"http://{address}/", "no token in the history"
+        await tab.evaluate("byId('invite').click()")
+        line = await tab.wait_for("byId('command').textContent")
+        assert len(await tab.evaluate("byId('qr').lastChild.getAttribute('d')")) > 1000
+        assert (await tab.evaluate("byId('code').textContent")) in line
+        assert "within 10 min" in await tab.evaluate("byId('invitation-state').textContent")
+        credential = await join(line)
+        await tab.wait_for("byId('notes').textContent.startsWith('bert joined')")
+        assert await tab.evaluate("byId('invitation-state').textContent") == "This invitation has ended."
+        await tab.evaluate("byId('close').click()")
+        await tab.wait_for("byId('invitation').hidden")
+
+        async def revoke_bert() -> None:
+            await tab.wait_for("rows.has('two')")
+            await tab.evaluate("rows.get('two').row.click()")
+            button = "rows.get('two').revocation.querySelector('button')"
+            await tab.evaluate(f"{button}.click()")
+            assert "for ever" in await tab.evaluate(f"{button}.textContent")
+            assert [one.id for one in node.members()] == ["home", "two"], "it asks once more"
+            await tab.evaluate(f"{button}.click()")
+
+        users.act("bert")
+        Credentials(meshes_directory()).add(credential)
+        with pytest.raises(Revoked):
+            await live(node, "home", "two", then=lambda: nursery.start_soon(revoke_bert))
+        await tab.wait_for(f"{SENTENCE}.includes('was revoked')")
+        assert [one.id for one in node.members()] == ["home"]
+        assert await tab.evaluate(ERROR) == ""
+        assert tab.problems == []
+
+
+async def test_a_reader_sees_no_actions(tmp_path: Path, users: Users) -> None:
+    users.found("anna")
+    async with (
+        meshp2p.open_node(**SECURED) as node,
+        open_browser(tmp_path / "browser") as tab,
+    ):
+        await tab.open(f"http://127.0.0.1:{node.addresses[0].port}/")
+        await tab.wait_for("document.documentElement.dataset.ready")
+        await tab.evaluate("rows.get('home').row.click()")
+        assert await tab.evaluate("byId('invite').hidden && rows.get('home').revocation.hidden")
+        refused = await tab.evaluate("call('POST', '/invitation').catch((error) => error.message)")
+        assert "meshp2p open --admin" in refused
+        assert [json.loads(problem)["text"] for problem in tab.problems] == [
+            "Failed to load resource: the server responded with a status of 403 (Forbidden)"
+        ]

@@ -31,10 +31,16 @@ class Users:
         return root_key, Credentials(meshes_directory()).add(credential, root_key)
 
     def invite(
-        self, inviter: CredentialDirectory, name: str, *, ids: str = "*", may_invite: bool = False
+        self,
+        inviter: CredentialDirectory,
+        name: str,
+        *,
+        ids: str = "*",
+        may_invite: bool = False,
+        is_admin: bool = False,
     ) -> CredentialDirectory:
         credential = inviter.load()
-        invited = invite_credential(credential, name, ids=ids, may_invite=may_invite)
+        invited = invite_credential(credential, name, ids=ids, may_invite=may_invite, is_admin=is_admin)
         inviter.update_trust(credential)
         self.act(name)
         return Credentials(meshes_directory()).add(invited)
