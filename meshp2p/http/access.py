@@ -6,7 +6,7 @@ A node of an open mesh has no :class:`Access`, and every caller may do everythin
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import msgspec
 
@@ -23,13 +23,6 @@ _FORWARDED: Final = frozenset((b"forwarded", b"via", b"x-real-ip"))
 _INSTANCES: Final = frozenset(("instance_id", "source_instance"))
 _SHOWN_MAX: Final = 200
 _HOW: Final = "make a token with meshp2p token"
-
-
-@runtime_checkable
-class _Secured(Protocol):
-    """A stream that is encrypted. ``certified()`` is what the client's certificate grants, None if there is none."""
-
-    def certified(self) -> Grant | None: ...
 
 
 class Access:
@@ -91,7 +84,7 @@ class Access:
 
     def open_session(self, request: Request) -> bytes:
         """Return the header ``Set-Cookie`` for the browser that opened a link. Raises :class:`BadRequest` (404)."""
-        is_encrypted = isinstance(request.incoming.stream, _Secured)
+        is_encrypted = request.incoming.certified is not None
         cookie = None
         if request.method == "GET":  # HEAD, as of a preview, does not use it up
             cookie = self._sessions.open(request.params["code"], request, is_encrypted=is_encrypted)
@@ -109,9 +102,9 @@ class Access:
             session = self._sessions.token_of(request)
             if session is not None:
                 return self._callers.by_token(session, self._wall_ms() / 1000)
-            stream = request.incoming.stream
-            if isinstance(stream, _Secured):
-                grant = stream.certified()
+            certified = request.incoming.certified
+            if certified is not None:
+                grant = certified()
                 if grant is not None:
                     return grant
                 why = "an HTTPS request"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -11,6 +12,7 @@ from meshp2p.http.body import encode_json
 from meshp2p.http.framing import Head, parse_head, response_head
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 from meshp2p.http.state import RequestRejected, ServerState
+from meshp2p.trust.grants import Grant
 
 __all__ = ["WRITE_BYTES", "Channel", "error_response"]
 
@@ -27,6 +29,7 @@ class Channel:
         self.server: ServerState = server
         self.limits: HttpLimits = server.limits
         self.stats: HttpStats = server.stats
+        self.certified: Callable[[], Grant | None] | None = getattr(stream, "certified", None)
         self.data: bytes = b""
         self.is_closing = False
         """The current response is the last."""

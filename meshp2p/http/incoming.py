@@ -12,6 +12,7 @@ from meshp2p.http.channel import Channel
 from meshp2p.http.framing import Chunks, Head, malformed
 from meshp2p.http.limits import HttpLimits, HttpRefusal
 from meshp2p.http.state import RequestRejected
+from meshp2p.trust.grants import Grant
 
 __all__ = ["RequestBody"]
 
@@ -34,6 +35,7 @@ class RequestBody:
         "_size",
         "awaits_continue",
         "has_ended",
+        "has_waited",
         "limits",
     )
 
@@ -41,6 +43,8 @@ class RequestBody:
         self.limits: HttpLimits = channel.limits
         self.has_ended: bool = not (head.content_length or head.is_chunked)
         """The whole body has arrived."""
+        self.has_waited: bool = False
+        """Something else may have happened since the request arrived."""
         self.awaits_continue: bool = head.awaits_continue and not (self.has_ended or channel.data)
         """The client may be waiting before it sends the body (``Expect: 100-continue``)."""
         self._channel = channel
@@ -52,9 +56,10 @@ class RequestBody:
             channel.data = b"\r\n" + channel.data
 
     @property
-    def stream(self) -> trio.abc.Stream:
-        """The connection."""
-        return self._channel.stream
+    def certified(self) -> Callable[[], Grant | None] | None:
+        """Returns what the client's certificate grants, None if it showed none. None if the connection is not
+        encrypted."""
+        return self._channel.certified
 
     async def read(self, bytes_max: int | None = None) -> bytes:
         """Return the whole body, of at most ``bytes_max`` bytes or ``body_bytes_max``.
@@ -106,6 +111,7 @@ class RequestBody:
         the server shuts down."""
         try:
             next(steps)
+            self.has_waited = True
             async with self._channel.server.turn:
                 while True:
                     if self._channel.is_closing:
@@ -120,6 +126,7 @@ class RequestBody:
 
     async def _receive_more(self) -> None:
         channel = self._channel
+        self.has_waited = True
         if self.awaits_continue:
             self.awaits_continue = False
             await channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -69,7 +69,10 @@ class Request:
 
     def header(self, name: bytes) -> str | None:
         """Return the first header with this lower-case name."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
 
     async def read_json(self, shape: type[_T]) -> _T:
         """Return the JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_in_steps` reads it, up to the limit
@@ -83,7 +86,8 @@ class Request:
         bytes_max = None if self.route is None else getattr(self.incoming.limits, self.route.body_limit)
         body = await self.incoming.read(bytes_max)
         decoded = await self.incoming.run_steps(decode_in_steps(body, shape, self.header(b"content-type")))
-        self.check_access()  # the caller may have been revoked while it sent the body
+        if self.incoming.has_waited:
+            self.check_access()  # the caller may have been revoked while it sent the body
         return decoded
 
     def path_id(self, name: str = "instance_id") -> str:

@@ -92,13 +92,15 @@ class Sessions:
         Pages of other ports of this host are of the same site, so their requests have the cookie too. Browsers say
         where a request comes from, and a request that changes something must say so.
         """
+        cookies = "; ".join(value.decode("latin-1") for key, value in request.headers if key == b"cookie")
+        if not cookies:
+            return None
         origin, site = request.header(b"origin"), request.header(b"sec-fetch-site")
         is_own = origin is not None and origin.partition("://")[2] == request.header(b"host")
         is_safe = origin is None and request.method in _SAFE_METHODS
         if site not in (None, "none", "same-origin") or not (is_own or is_safe):
             return None
         name = _cookie_name(request)
-        cookies = "; ".join(value.decode("latin-1") for key, value in request.headers if key == b"cookie")
         for cookie in cookies.split(";"):
             key, _, value = cookie.strip().partition("=")
             if key == name and (token := self._sessions.find(value)) is not None:
