@@ -22,7 +22,7 @@ BUDGETS = {
     "discovery": 1050,
     "guard": 430,
     "http": 2430,
-    "net": 2970,
+    "net": 2990,
     "node": 5530,
     "recording": 800,
     "simulation": 8415,

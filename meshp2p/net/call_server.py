@@ -116,6 +116,8 @@ class CallServer:
                 return
             waiting = reply
         served = connection.served[arrived.call] = ServedCall(connection, arrived)
+        if served.kind is CallKind.QUERY:
+            served.scope.deadline = served.deadline
         self._nursery.start_soon(self._serve, served, service, waiting)
 
     async def _serve(self, served: ServedCall, service: PeerService, waiting: Awaitable[bytes] | None) -> None:
@@ -141,9 +143,9 @@ class CallServer:
                     case CallKind.QUERY:
                         if self._serve_query is None:
                             raise RemoteProtocolError(Refusal.BAD_VALUE, "this node takes no queries")
-                        served.scope.deadline = served.deadline
                         await self._serve_query(served)
-                        connection.protocol.end_reply(served.id)
+                        if not served.has_ended:
+                            connection.protocol.end_reply(served.id)
                 reset = None
             except RemoteProtocolError as error:
                 reset, message = ResetReason.REFUSED, str(error)

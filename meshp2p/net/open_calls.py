@@ -52,9 +52,10 @@ class IncomingCall(Protocol):
     def deadline(self) -> float:
         """The deadline of the asker, on trio's clock."""
 
-    async def send_part(self, data: bytes) -> None:
+    async def send_part(self, data: bytes, *, is_last: bool = False) -> None:
         """Send one part of the reply, at most ``PART_BYTES_MAX`` bytes. Waits while the asker has not read enough of
-        the parts before. Not cancel-safe: after a cancellation the reply cannot go on."""
+        the parts before. Not cancel-safe: after a cancellation the reply cannot go on. With ``is_last`` the reply ends,
+        which takes no frame of its own then."""
 
 
 ServeCall = Callable[[IncomingCall], Awaitable[None]]

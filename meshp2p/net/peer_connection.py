@@ -11,9 +11,10 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.errors import ConnectionLost, Refusal, RemoteProtocolError, Unreachable
+from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.open_calls import CallBroken
 from meshp2p.net.secure_stream import VerifiedStream
+from meshp2p.net.sockets import receive_some
 from meshp2p.wire.peer_events import (
     CallArrived,
     CallEnded,
@@ -50,6 +51,11 @@ class AskedCall:
         self._broken: CallBroken | None = None
         self._news: trio.Event | None = None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`receive` returns at once."""
+        return bool(self._parts) or self._has_ended
+
     async def receive(self) -> bytes | None:
         """Return the next part, or None at the end of the reply. Raises :class:`CallBroken`. Cancel-safe."""
         while not self._parts:
@@ -63,15 +69,6 @@ class AskedCall:
         self.connection.protocol.consume(self.id)
         self.connection.flush()
         return part
-
-    async def receive_part(self) -> bytes | None:
-        """As :meth:`receive`, with the errors of :class:`~meshp2p.net.open_calls.OutgoingCall`."""
-        try:
-            return await self.receive()
-        except CallBroken as broken:
-            kind = Unreachable if broken.is_unseen else ConnectionLost
-            peer = self.connection.peer
-            raise kind(f"node {'' if peer is None else peer.id!r}: {broken}") from broken
 
     def handle_event(self, event: PartArrived | CallEnded | CallBroken) -> None:
         match event:
@@ -105,13 +102,19 @@ class ServedCall:
         seconds = arrived.seconds or float("inf")
         self.deadline: float = trio.current_time() + seconds
         self.scope: trio.CancelScope = trio.CancelScope()
+        self.has_ended: bool = False
+        """The last part was sent."""
 
-    async def send_part(self, data: bytes) -> None:
+    async def send_part(self, data: bytes, *, is_last: bool = False) -> None:
         """Send one part of the reply, after the earlier ones."""
         connection = self.connection
-        connection.protocol.send_part(self.id, data)
+        if self.has_ended:
+            return
+        connection.protocol.send_part(self.id, data, is_last=is_last)
+        self.has_ended = is_last
         connection.flush()
-        await trio.lowlevel.checkpoint()
+        if not is_last:  # whoever sends another part gives others a turn
+            await trio.lowlevel.checkpoint()
         while connection.protocol.has_unsent(self.id) and not connection.is_closed:
             await connection.wait_written()
 
@@ -316,7 +319,7 @@ class PeerConnection:
     async def _read(self, on_event: OnEvent) -> None:
         protocol = self.protocol
         try:
-            while data := await self._stream.receive_some(_RECEIVE_BYTES):
+            while data := await receive_some(self._tls or self._transport, _RECEIVE_BYTES):
                 self.heard_at = trio.current_time()
                 for event in protocol.receive_data(data):
                     self._handle_event(event, on_event)

@@ -98,11 +98,13 @@ class PeerQuery:
         self._asked = connection.open_call(CallKind.QUERY, self._body, seconds=seconds, target=route.target)
 
     async def receive_part(self) -> bytes | None:
+        if self._asked is not None and self._asked.is_ready:  # it needs no deadline
+            return await self._receive_part(self._asked)
         with trio.CancelScope(deadline=self._deadline):
             while True:
                 check(self._asked is not None, "a query is open while it is read")
                 try:
-                    part = await self._asked.receive()  # type: ignore[union-attr]  # checked
+                    return await self._receive_part(self._asked)  # type: ignore[arg-type]  # checked
                 except CallBroken as broken:
                     if not broken.is_unseen:
                         raise ConnectionLost(f"node {self._node_id!r}: {broken}") from broken
@@ -110,13 +112,15 @@ class PeerQuery:
                         self._routes.insert(0, self._route)  # on another connection
                     self._reason = str(broken)
                     await self.open()
-                    continue
-                if not self._is_answered:
-                    self._is_answered = True
-                    if self._router is not None and self._route is not None:  # it looked for a route
-                        self._router.note_route(self._node_id, self._route.via, "")
-                return part
         raise ConnectionLost(f"node {self._node_id!r}: the deadline of the call has passed")
+
+    async def _receive_part(self, asked: AskedCall) -> bytes | None:
+        part = await asked.receive()
+        if not self._is_answered:
+            self._is_answered = True
+            if self._router is not None and self._route is not None:  # it looked for a route
+                self._router.note_route(self._node_id, self._route.via, "")
+        return part
 
     def close(self) -> None:
         if self._asked is not None:

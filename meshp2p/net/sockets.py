@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
 from typing import Final, Protocol
 
@@ -13,7 +14,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX
 from meshp2p.errors import StartError
 
-__all__ = ["DatagramSocket", "Sockets", "connect_tcp", "keep_alive", "open_sockets"]
+__all__ = ["DatagramSocket", "Sockets", "connect_tcp", "keep_alive", "open_sockets", "receive_some"]
 
 _TRIES: Final = 32
 _MAPPED: Final = "::ffff:"
@@ -136,6 +137,23 @@ async def connect_tcp(address: Address) -> trio.abc.Stream:
         sock.close()
         raise
     return trio.SocketStream(sock)
+
+
+async def receive_some(stream: trio.abc.Stream, bytes_max: int) -> bytes | bytearray:
+    """Receive as ``stream.receive_some`` does. A socket is waited for first and then read once: a connection between
+    nodes is idle most of the time, and trio's layers take longer than the read."""
+    if not isinstance(stream, trio.SocketStream):
+        return await stream.receive_some(bytes_max)
+    while True:
+        if stream.socket.fileno() < 0:
+            raise trio.ClosedResourceError("this socket was closed")
+        await trio.lowlevel.wait_readable(stream.socket)
+        try:
+            return os.read(stream.socket.fileno(), bytes_max)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
 
 def _resolve(host: str) -> tuple[socket.AddressFamily, str]:

@@ -12,6 +12,8 @@ from typing import Final
 
 import trio
 
+from meshp2p.net.sockets import receive_some
+
 __all__ = ["TlsStream"]
 
 _RECEIVE_BYTES: Final = 32 * 1024  # the buffer of an idle connection keeps as much: chosen, not measured
@@ -93,7 +95,7 @@ class TlsStream(trio.abc.Stream):
         await self.transport.aclose()
 
     async def _receive(self) -> None:
-        data = await self.transport.receive_some(_RECEIVE_BYTES)
+        data = await receive_some(self.transport, _RECEIVE_BYTES)
         if data:
             self._incoming.write(data)
         else:

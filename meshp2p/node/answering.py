@@ -89,7 +89,7 @@ class QueryServer:
             await self._refuse(call, QueryRefusal.MALFORMED, str(error))
             return
         if isinstance(message, ReportRequest):
-            await call.send_part(encode_query(QueryPart(self.report())))
+            await call.send_part(encode_query(QueryPart(self.report())), is_last=True)
         elif isinstance(message, ProgressReport):
             self._handle_progress(call.source, message.correlation_id, message.payload)
         elif message.target != self._own_id:
@@ -140,9 +140,11 @@ class QueryServer:
                 outcome = await handler.perform(message, emit if is_told_parts else None)
                 self._handlers.note(message, outcome)
                 if outcome.error is not None:
-                    await call.send_part(encode_query(QueryFailed(*describe_error(outcome.error))))
+                    failed = QueryFailed(*describe_error(outcome.error))
+                    await call.send_part(encode_query(failed), is_last=True)
                 elif not is_told_parts:
-                    await emit(b"null" if outcome.payload is None else outcome.payload)
+                    answer = QueryPart(b"null" if outcome.payload is None else outcome.payload)
+                    await call.send_part(encode_query(answer), is_last=True)
                 ending = "answered" if outcome.error is None else "failed"
         finally:
             if not scope.cancelled_caught:
@@ -154,7 +156,7 @@ class QueryServer:
 
     async def _refuse(self, call: IncomingCall, why: QueryRefusal, message: str) -> None:
         self.served[why.name.lower()] += 1
-        await call.send_part(encode_query(QueryRefused(why, message[:ERROR_TEXT_MAX])))
+        await call.send_part(encode_query(QueryRefused(why, message[:ERROR_TEXT_MAX])), is_last=True)
 
 
 class _OfCalls:

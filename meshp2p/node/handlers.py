@@ -141,7 +141,8 @@ class Turns:
 
     async def begin(self, turn: trio.Event) -> None:
         """Wait for the turn. What the caller does before its next checkpoint comes before the next turn."""
-        await turn.wait()
+        if not turn.is_set():
+            await turn.wait()
         self._next = None
         self._give_turn()
 

@@ -26,7 +26,7 @@ class _LocalCall:
         async with self._sender:
             await serve(self)
 
-    async def send_part(self, data: bytes) -> None:
+    async def send_part(self, data: bytes, *, is_last: bool = False) -> None:
         await self._sender.send(data)
 
     async def receive_part(self) -> bytes | None:

@@ -349,6 +349,22 @@ async def test_a_query_is_answered_in_parts(autojump_clock: trio.testing.MockClo
         assert (served.source, served.body, round(served.deadline - trio.current_time())) == ("a", b"how?", 5)
 
 
+async def test_the_last_part_ends_the_reply_and_nothing_follows_it(autojump_clock: trio.testing.MockClock) -> None:
+    async def answer(call: IncomingCall) -> None:
+        await call.send_part(b"1")
+        await call.send_part(b"2", is_last=True)
+        await call.send_part(b"3")
+
+    async with wired("a", "b") as (_, (one, other)):
+        other.answer_query = answer
+        for _ in range(2):  # the connection is as good as before
+            async with one.peers.open_call("b", b"how?", trio.current_time() + 5) as call:
+                assert [await call.receive_part() for _ in range(4)] == [b"1", b"2", None, None]
+        assert one.peers.stats.dialled == 1
+        (connection,) = one.peers.connections
+        assert connection.protocol.calls == 0
+
+
 async def test_who_leaves_the_block_early_cancels_the_query_at_the_target(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from meshp2p.core.address import Address
 from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX
 from meshp2p.errors import StartError
 from meshp2p.net import sockets as sockets_module
-from meshp2p.net.sockets import Sockets, connect_tcp, open_sockets
+from meshp2p.net.sockets import Sockets, connect_tcp, open_sockets, receive_some
 
 
 @contextmanager
@@ -155,3 +157,39 @@ async def test_the_system_notices_that_the_other_machine_of_an_idle_connection_i
             if hasattr(socket, "TCP_KEEPIDLE"):
                 assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
             await stream.aclose()
+
+
+async def test_receiving_from_a_socket_is_as_that_of_its_stream() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    client = await trio.open_tcp_stream(*listeners[0].socket.getsockname())
+    server = await listeners[0].accept()
+    await client.send_all(b"abc")
+    assert (await receive_some(server, 2), await receive_some(server, 2)) == (b"ab", b"c")
+    await client.send_eof()
+    assert await receive_some(server, 2) == b""
+    await server.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await receive_some(server, 2)
+    await client.aclose()
+
+    client = await trio.open_tcp_stream(*listeners[0].socket.getsockname())
+    server = await listeners[0].accept()
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await server.aclose()  # it is reset
+    with pytest.raises(trio.BrokenResourceError, match="Connection reset"):
+        await receive_some(client, 2)
+    await client.aclose()
+
+    client = await trio.open_tcp_stream(*listeners[0].socket.getsockname())
+    server = await listeners[0].accept()
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(_expect_closed, server)
+        await trio.testing.wait_all_tasks_blocked()
+        await server.aclose()
+    await client.aclose()
+    await listeners[0].aclose()
+
+
+async def _expect_closed(stream: trio.abc.Stream) -> None:
+    with pytest.raises(trio.ClosedResourceError):
+        await receive_some(stream, 1)
