@@ -24,7 +24,7 @@ BUDGETS = {
     "http": 2430,
     "net": 2990,
     "node": 5530,
-    "recording": 800,
+    "recording": 950,
     "simulation": 8415,
     "store": 1115,
     "testing": 1850,

@@ -196,14 +196,14 @@ class Failure(enum.StrEnum):
     """There was no route, the connection broke, or the answer was invalid."""
 
 
-class CallFailed(msgspec.Struct, frozen=True):
+class CallFailed(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """A call had no reply. It is unknown whether the other side acted on it."""
 
     failure: Failure
     reason: str
 
 
-class WatchOpened(msgspec.Struct, frozen=True):
+class WatchOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """A watch connection was established: the address at which the watched node listens, None if the node opened the
     connection itself and that is unknown; and the process that answered."""
 

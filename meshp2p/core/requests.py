@@ -9,7 +9,7 @@ from meshp2p.core.message import IfAbsent
 __all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "ReadInstance", "Request", "SendMessage"]
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A sign of life of any listed instance, with its status and its metrics (a JSON object as text, empty for none).
 
     Answered with :class:`~meshp2p.core.calls.HeartbeatReply`. ``owner`` is the caller in a secured mesh; it
@@ -22,13 +22,13 @@ class Heartbeat(msgspec.Struct, frozen=True):
     owner: str = ""
 
 
-class Deregister(msgspec.Struct, frozen=True):
+class Deregister(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Take a hosted instance off the list. Answered with :class:`~meshp2p.core.calls.DeregisterReply`."""
 
     id: str
 
 
-class SendMessage(msgspec.Struct, frozen=True):
+class SendMessage(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Accept a message from ``source`` for ``target``, or for every other live instance where that is absent.
     ``payload`` is JSON text that has been checked; ``is_error`` marks the answer that is an error; ``trace`` is the
     sender's trace context. It is kept for so
@@ -51,7 +51,7 @@ class SendMessage(msgspec.Struct, frozen=True):
     trace: str | None = None
 
 
-class Fetch(msgspec.Struct, frozen=True):
+class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Read a mailbox: up to ``limit`` messages behind the one with the id ``after``, or the oldest ones; where there is
     none, wait so many seconds (60 at the most) for one.
 
@@ -64,7 +64,7 @@ class Fetch(msgspec.Struct, frozen=True):
     wait: float = 0.0
 
 
-class Acknowledge(msgspec.Struct, frozen=True):
+class Acknowledge(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The recipient has read these and does not want them again. Ids that are not in its mailbox change nothing.
 
     Answered with :class:`~meshp2p.core.calls.Done` or :class:`~meshp2p.core.calls.Refused`.
@@ -74,7 +74,7 @@ class Acknowledge(msgspec.Struct, frozen=True):
     message_ids: tuple[str, ...]
 
 
-class AskStatus(msgspec.Struct, frozen=True):
+class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """What became of a message, wherever it was accepted. Answered with
     :class:`~meshp2p.core.calls.StatusReply`, empty where nobody knows it, or with
     :class:`~meshp2p.core.calls.Refused`."""
@@ -82,7 +82,7 @@ class AskStatus(msgspec.Struct, frozen=True):
     message_id: str
 
 
-class ReadInstance(msgspec.Struct, frozen=True):
+class ReadInstance(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """One instance as its home knows it, or as this node does where the home does not answer in time. Answered with
     :class:`~meshp2p.core.calls.InstanceReply`."""
 

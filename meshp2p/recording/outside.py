@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from threading import get_ident
 from typing import Any, TypeVar
+
+import msgspec
 
 from meshp2p.core.directory.state import Signer
 from meshp2p.core.randomness import Randomness
@@ -21,7 +23,7 @@ class Outside:
 
 
 class RecordedOutside(Outside):
-    """Passes each question on, and notes the answer while an input is processed.
+    """Passes each question on, and appends the answer to ``answers`` while an input is processed.
 
     Other threads may read the machine at any time. Their questions change nothing in it and are not noted.
     """
@@ -32,25 +34,19 @@ class RecordedOutside(Outside):
         wall_ms: Callable[[], int],
         lease_clock: Callable[[], float],
         signer: Signer | None,
+        answers: list[Any],
     ) -> None:
-        self.answers: list[Any] = []
+        self.thread: int = 0
+        """The thread that processes an input, 0 if none does."""
         self._random = random
         self._wall_ms = wall_ms
         self._lease_clock = lease_clock
         self._signer = signer
-        self._thread = 0
-
-    def begin(self) -> None:
-        """Note the answers from now on, in this thread."""
-        self.answers = []
-        self._thread = threading.get_ident()
-
-    def end(self) -> None:
-        self._thread = 0
+        self._answers = answers
 
     def note(self, answer: _T) -> _T:
-        if self._thread == threading.get_ident():
-            self.answers.append(answer)
+        if self.thread == get_ident():
+            self._answers.append(answer)
         return answer
 
     def random(self) -> float:
@@ -64,10 +60,16 @@ class RecordedOutside(Outside):
         return [population[place] for place in self.note(self._random.sample(list(range(len(population))), k))]
 
     def wall_ms(self) -> int:
-        return self.note(self._wall_ms())
+        answer = self._wall_ms()  # as in note(), without a call: nearly every input asks for it
+        if self.thread == get_ident():
+            self._answers.append(answer)
+        return answer
 
     def lease_clock(self) -> float:
-        return self.note(self._lease_clock())
+        answer = self._lease_clock()  # as in note(), without a call: nearly every input asks for it
+        if self.thread == get_ident():
+            self._answers.append(answer)
+        return answer
 
     def may_sign(self, instance_id: str, /) -> bool:
         return self.note(self._signing.may_sign(instance_id))
@@ -96,7 +98,7 @@ class ReplayedOutside(Outside):
     def __init__(self) -> None:
         self._answers: Iterator[Any] = iter(())
 
-    def begin(self, answers: tuple[Any, ...]) -> None:
+    def begin(self, answers: Iterable[Any]) -> None:
         self._answers = iter(answers)
 
     def end(self) -> None:
@@ -106,9 +108,14 @@ class ReplayedOutside(Outside):
 
     def _next(self, kind: type[_T]) -> _T:
         answer = next(self._answers, None)
-        if not isinstance(answer, kind):
-            raise ReplayDiverged(f"the machine asked for {kind.__name__}, and the recorded answer is {answer!r:.80}")
-        return answer
+        if isinstance(answer, kind):
+            return answer
+        try:
+            return msgspec.convert(answer, kind)
+        except msgspec.ValidationError:
+            raise ReplayDiverged(
+                f"the machine asked for {kind.__name__}, and the recorded answer is {answer!r:.80}"
+            ) from None
 
     def random(self) -> float:
         return self._next(float)

@@ -16,28 +16,36 @@ import inspect
 import io
 import pickletools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.message import PAYLOAD_BYTES_MAX, Message
+from meshp2p.core.message import Message
 from meshp2p.core.requests import SendMessage
 from meshp2p.errors import ConfigError
 from meshp2p.recording import writing
+from meshp2p.recording.inputs import Fillers
 from meshp2p.recording.outside import Outside
 
 __all__ = ["StateReader"]
 
-FILLER_BYTES_MAX: Final = 256 * 1024 * 1024
-"""The most bytes that stand for payloads. Chosen, not measured."""
+CODES_MAX: Final = 10_000_000
+"""The most codes that are read. The state of a node with 20,000 members has 2,000,000."""
+
+PARTS_MAX: Final = 1_000_000
+DEPTH_MAX: Final = 32
+"""How many parts an immutable object may have, and how deep they may be nested. It could refer to one part many times,
+and to compare or hash it would take for ever, or overflow the stack."""
+
+_T = TypeVar("_T")
 
 _CORE: Final = "meshp2p.core."
 _MARK: Final = object()
 _CONSTANTS: Final[dict[str, Any]] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_NUMBERS: Final = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT")
+_NUMBERS: Final = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _TEXTS: Final = (
     "SHORT_BINUNICODE",
     "BINUNICODE",
@@ -57,15 +65,17 @@ class _Invalid(Exception):
 
 
 class StateReader:
-    """Reads the objects that one :class:`~meshp2p.recording.writing.StateWriter` wrote. ``outside`` becomes the
-    surroundings of the machines that are read."""
+    """Reads the object that a :class:`~meshp2p.recording.writing.StateWriter` wrote. ``outside`` becomes the
+    surroundings of the machine that is read."""
 
-    def __init__(self, data: bytes, outside: Outside) -> None:
+    def __init__(self, data: bytes, outside: Outside, fillers: Fillers) -> None:
         self._stream = io.BytesIO(data)
         self._outside = outside
         self._memo: list[Any] = []
         self._stack: list[Any] = []
-        self._fillers: dict[int, bytes] = {}
+        self._fillers = fillers
+        self._immutable: dict[int, tuple[Any, int, int]] = {}
+        """Immutable objects by their identity, with the number of their parts and their depth."""
         self._makers: dict[Any, Callable[..., Any]] = {
             getattr: self._make_method,
             writing.make_closure: self._make_closure,
@@ -76,20 +86,16 @@ class StateReader:
             collections.deque: collections.deque,
         }
 
-    def read_all(self) -> Iterator[Any]:
-        """Return all objects in their order. Raises :class:`ConfigError` if the data is damaged."""
-        while self._stream.tell() < len(self._stream.getbuffer()):
-            yield self.read()
-
     def read(self) -> Any:
-        """Return the next object. Raises :class:`ConfigError` if the data is damaged."""
-        self._stack = []
+        """Return the object. Raises :class:`ConfigError` if the data is damaged."""
         try:
-            for code, argument, _ in pickletools.genops(self._stream):
+            for count, (code, argument, _) in enumerate(pickletools.genops(self._stream)):
+                if count > CODES_MAX:
+                    raise _Invalid("the state is too large")
                 self._step(code.name, argument)
             return self._pop()
-        except (_Invalid, ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
-            raise ConfigError(f"the recording is damaged: {error}") from error
+        except Exception as error:  # whatever the data makes of it
+            raise ConfigError(f"the recording is damaged: {error!s:.200}") from error
 
     # The format
 
@@ -104,7 +110,8 @@ class StateReader:
         elif code in _CONSTANTS:
             stack.append(_CONSTANTS[code])
         elif code in _TUPLES:
-            stack.append(tuple(self._pop() for _ in range(_TUPLES[code]))[::-1])
+            items = [self._pop() for _ in range(_TUPLES[code])][::-1]
+            stack.append(self._weighed(tuple(items), items))
         elif code in _CONTAINERS:
             stack.append(_CONTAINERS[code]())
         elif code == "MARK":
@@ -116,9 +123,11 @@ class StateReader:
         stack = self._stack
         match code:
             case "TUPLE":
-                stack.append(tuple(self._pop_to_mark()))
+                items = self._pop_to_mark()
+                stack.append(self._weighed(tuple(items), items))
             case "FROZENSET":
-                stack.append(frozenset(self._pop_to_mark()))
+                items = self._pop_to_mark()
+                stack.append(self._weighed(frozenset(items), items))
             case "APPEND" | "APPENDS":
                 items = [self._pop()] if code == "APPEND" else self._pop_to_mark()
                 self._top(list, collections.deque).extend(items)
@@ -137,7 +146,7 @@ class StateReader:
             case "NEWOBJ":
                 arguments, kind = self._pop(), self._pop()
                 if arguments or not _is_plain_class(kind):
-                    raise _Invalid(f"no object can be made of {kind!r:.80}")
+                    raise _Invalid("no object of this class can be made")
                 stack.append((dict if issubclass(kind, dict) else object).__new__(kind))
             case "BUILD":
                 state = self._pop()
@@ -146,6 +155,17 @@ class StateReader:
                 self._pop()
             case _:
                 raise _Invalid(f"unexpected code {code}")
+
+    def _weighed(self, made: _T, parts: Iterable[Any]) -> _T:
+        """Return an immutable object. Raises :class:`_Invalid` if it has too many parts."""
+        count, depth = 1, 1
+        for part in parts:
+            _, more, deep = self._immutable.get(id(part), (None, 1, 0))
+            count, depth = count + more, max(depth, deep + 1)
+        if count > PARTS_MAX or depth > DEPTH_MAX:
+            raise _Invalid("an object has too many parts")
+        self._immutable[id(made)] = made, count, depth  # alive, so that the identity stays its own
+        return made
 
     def _pop(self) -> Any:
         value = self._stack.pop()
@@ -175,15 +195,19 @@ class StateReader:
     def _call(self, function: Any, arguments: Any) -> Any:
         if type(arguments) is not tuple:
             raise _Invalid("no arguments")
+        if not isinstance(function, (type, FunctionType)) and function is not getattr:
+            raise _Invalid("no function of the core")
         maker = self._makers.get(function)
-        if maker is None:
-            if not (isinstance(function, type) and issubclass(function, (msgspec.Struct, enum.Enum))):
-                raise _Invalid(f"{function!r:.80} may not be called")
-            maker = function
-        return maker(*arguments)
+        if maker is not None:
+            return maker(*arguments)
+        if isinstance(function, type) and issubclass(function, msgspec.Struct):
+            return self._weighed(function(*arguments), arguments)
+        if isinstance(function, type) and issubclass(function, enum.Enum) and isinstance(arguments[0], (int, str)):
+            return function(arguments[0])
+        raise _Invalid(f"{function.__name__} may not be called")
 
     def _make_method(self, owner: Any, name: str) -> MethodType:
-        kind = type(owner)
+        kind, name = type(owner), _text(name)
         function = inspect.getattr_static(kind, name)
         is_known = owner is self._outside or _is_plain_class(kind)
         if not is_known or name.startswith("__") or not isinstance(function, FunctionType):
@@ -191,7 +215,7 @@ class StateReader:
         return MethodType(function, owner)
 
     def _make_closure(self, module: str, name: str, line: int, cells: tuple[CellType, ...]) -> FunctionType:
-        code = _codes(_import(module).__name__).get((name, line))
+        code = _codes(_import(module).__name__).get((_text(name), int(line)))
         if code is None:
             raise _Invalid(f"{module} has no function {name} at line {line}: it is another version")
         if len(cells) != len(code.co_freevars) or not all(type(cell) is CellType for cell in cells):
@@ -199,20 +223,23 @@ class StateReader:
         return FunctionType(code, vars(sys.modules[module]), name.rpartition(".")[2], None, cells)
 
     def _make_message(self, kind: type, payload_bytes: int, *values: Any) -> Message | SendMessage:
-        if kind not in (Message, SendMessage) or not 0 <= payload_bytes <= PAYLOAD_BYTES_MAX:
+        if kind not in (Message, SendMessage):
             raise _Invalid("no message")
-        filler = self._fillers.get(payload_bytes)
-        if filler is None:
-            if sum(self._fillers) + payload_bytes > FILLER_BYTES_MAX:
-                raise _Invalid("more payloads than a node holds")
-            filler = self._fillers[payload_bytes] = bytes(payload_bytes)
+        filler = self._fillers.of(payload_bytes)
         names = [name for name in kind.__struct_fields__ if name != "payload"]
         message: Message | SendMessage = kind(payload=filler, **dict(zip(names, values, strict=True)))
-        return message
+        return self._weighed(message, values)
+
+
+def _text(name: Any) -> str:
+    if type(name) is not str:
+        raise _Invalid("a name is missing")
+    return name
 
 
 def _find(module: Any, name: Any) -> Any:
     """Return what a recording may name: the makers, and classes and functions of the core."""
+    name = _text(name)
     if (module, name) == ("builtins", "getattr"):
         return getattr
     if (module, name) == ("collections", "deque"):
@@ -227,7 +254,7 @@ def _find(module: Any, name: Any) -> Any:
 
 def _import(module: Any) -> Any:
     if type(module) is not str or not module.startswith(_CORE):
-        raise _Invalid(f"{module!r:.80} is not in the core")
+        raise _Invalid(f"{_text(module)!r:.80} is not in the core")
     return importlib.import_module(module)
 
 

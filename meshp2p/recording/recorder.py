@@ -7,6 +7,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,27 +18,42 @@ from meshp2p.core.directory.state import Signer
 from meshp2p.core.machine import Machine
 from meshp2p.core.randomness import Randomness
 from meshp2p.core.swim.hosting import Profile
+from meshp2p.recording.inputs import INPUTS, NUMBERS, without_payload
 from meshp2p.recording.outside import RecordedOutside
-from meshp2p.recording.recording import INPUTS, Recording, Segment, attributes_of, new_recording, pack
+from meshp2p.recording.recording import Recording, Segment, attributes_of, new_recording, pack
 from meshp2p.recording.writing import StateWriter
 
-__all__ = ["RecordedMachine", "Recorder", "RecorderLimits", "trail_of"]
+__all__ = ["RecordedMachine", "Recorder", "RecorderLimits"]
 
 
 class RecorderLimits(NamedTuple):
     """How much a recorder keeps: the last ``seconds``, in at most ``bytes_max`` bytes.
 
-    Every ``interval`` seconds, or after ``cost_factor`` times the time that this took before, it writes the state of
-    the machine, unless the machine holds more than ``items_max`` members and messages. Between two states it writes at
-    most ``steps_max`` inputs, which take about 1 % of the time."""
+    It records at most ``rate`` inputs a second, which take 1 % of the time, and up to ``burst`` more at once. It writes
+    the state of the machine every ``interval`` seconds, and when half of the bytes are used since, but not before
+    ``cost_factor`` times the time that this took before. It does not if the machine holds more than ``items_max``
+    members and messages."""
 
     seconds: float = 600.0
     bytes_max: int = 4 * 1024 * 1024
     interval: float = 60.0
     items_max: int = 20_000
-    steps_max: int = 20_000
+    rate: float = 2_500.0
+    burst: int = 30_000
     cost_factor: float = 200.0
 
+
+BATCH: Final = 64
+"""How many inputs are encoded together. Until then they are kept as they are, at most 1 MB of datagrams."""
+
+LARGE: Final = 4096
+"""How many bytes of an argument are encoded at once."""
+
+SMALL: Final = ("first_route", "handle_timeouts", "note_route", "receive", "receive_stored", "routes", "start")
+"""Inputs whose arguments are small."""
+
+CARRIED: Final = {"receive_call": 0, "receive_reply": 1, "receive_watch": 1, "register": 0, "request": 1}
+"""Inputs that carry an object which may be large, or have payloads, and its place among the arguments."""
 
 CHUNK_BYTES: Final = 32 * 1024
 """How many bytes are compressed together. Chosen, not measured."""
@@ -46,102 +62,109 @@ CHUNK_BYTES: Final = 32 * 1024
 class Recorder:
     """Keeps the last minutes of one :class:`RecordedMachine`.
 
-    It pauses, and forgets all that it has, if more happens between two states than the limits allow, and if the machine
-    is too large. Then it begins again with the next state. It ends when a shared map is opened: the values of maps are
+    It pauses, and forgets all that it has, if more happens than the limits allow, and if the machine is too large. Then
+    it begins again with the next state. It ends when a shared map is opened: the values of maps are
     never recorded, and the machine depends on them. ``pause`` tells why nothing is recorded now, empty if it is.
     """
 
     def __init__(self, wall_ms: Callable[[], int], mesh: str = "", limits: RecorderLimits | None = None) -> None:
         self.pause: str = "the node has not started"
         self.bytes: int = 0
+        self.steps: list[tuple[Any, ...]] = []
+        """Inputs that are not encoded yet."""
+        self.answers: list[Any] = []
+        """The answers that the machine got in these."""
+        self.next_state: float = 0.0
+        """When the state of the machine is to be written."""
         self._limits = limits or RecorderLimits()
         self._mesh = mesh
         self._wall_ms = wall_ms
         self._segments: collections.deque[Segment] = collections.deque()
         self._chunks: list[bytes] = []
-        self._writer = StateWriter()
-        self._steps = 0
-        self._next_state = 0.0
+        self._batches: list[bytes] = []
+        self._batch_bytes = 0
+        self._begun_bytes = 0
+        self._begun_steps = 0
+        self._begun = 0.0
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._soonest_state = 0.0
 
-    def run(
-        self, machine: RecordedMachine, name: str, method: Callable[..., Any], arguments: tuple[Any, ...], options: Any
-    ) -> Any:
-        """Process an input and record it."""
-        if self.pause:
-            outcome = method(machine, *arguments, **options)
-        else:
-            outcome = self._run(machine, name, method, arguments, options)
-        place = INPUTS[name]
-        if name == "open_map":
-            self._next_state = math.inf
-            self._forget("a shared map is open, and the values of maps are not recorded")
-        elif place >= 0 and arguments[place] >= self._next_state:
-            self.write_state(machine, arguments[place])
-        return outcome
-
-    def _run(
-        self, machine: RecordedMachine, name: str, method: Callable[..., Any], arguments: tuple[Any, ...], options: Any
-    ) -> Any:
-        outside = machine.outside
-        if name == "expel":
-            arguments = _noted(arguments, outside)
-        outside.begin()
-        result = ""
+    def add(self, did: int | str, name: str, arguments: tuple[Any, ...]) -> bool:
+        """Add an input, whose arguments may be large. Return whether inputs should be encoded now."""
         try:
-            outcome = method(machine, *arguments, **options)
-            result = trail_of(outcome)
-            return outcome
-        except Exception as error:
-            result = type(error).__name__
-            raise
-        finally:
-            outside.end()
-            if name in ("expel", "open_map"):
-                arguments = tuple(None if callable(one) else one for one in arguments)
-            self._write((name, arguments, options, outside.answers, result))
+            kept, is_large = list(arguments), True
+            at = CARRIED.get(name)
+            if at is None:
+                kept = [True if callable(one) else one for one in arguments]
+            else:
+                data = self._encode(without_payload(arguments[at]))
+                kept[at], is_large = msgspec.Raw(data), len(data) > LARGE
+        except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
+            self._forget(f"an input cannot be written: {error!r:.200}")
+            return False
+        self.steps.append((NUMBERS[name], len(self.answers), did, *kept))
+        return is_large or len(self.steps) >= BATCH
 
-    def _write(self, step: tuple[Any, ...]) -> None:
-        writer = self._writer
+    def conclude(self, machine: Machine, now: float) -> None:
+        """Encode the inputs until now, and write a state if it is time."""
+        self.encode()
+        limits = self._limits
+        if self._begun_steps > limits.burst + limits.rate * (now - self._begun) and not self.pause:
+            self.next_state = self._begun + self._begun_steps / limits.rate
+            self._forget("more happens than is recorded")
+        has_much = self._begun_bytes > limits.bytes_max // 2
+        if now >= (self._soonest_state if has_much else self.next_state):
+            self.write_state(machine, now)
+
+    def encode(self) -> None:
+        """Encode the inputs until now."""
+        if not self.steps:
+            return
         try:
-            writer.dump(step)
+            batch = self._encode((self.steps, self.answers))
         except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
             self._forget(f"an input cannot be written: {error!r:.200}")
             return
-        self._steps += 1
-        if self._steps > self._limits.steps_max:
-            self._forget("more happens than is recorded")
-        elif writer.size + writer.kept_alive > CHUNK_BYTES:
+        self._begun_steps += len(self.steps)
+        self.steps.clear()
+        self.answers.clear()
+        self._batches.append(batch)
+        self._batch_bytes += len(batch)
+        if self._batch_bytes > CHUNK_BYTES:
             self._seal()
             if self.bytes > self._limits.bytes_max:
                 self._shrink()
 
     def _seal(self) -> None:
-        if self._writer.size:
-            chunk = pack(self._writer.getvalue())
+        if self._batches:
+            chunk = pack(self._encode(self._batches))
+            self._batches, self._batch_bytes = [], 0
             self._chunks.append(chunk)
             self.bytes += len(chunk)
-            self._writer = StateWriter()
+            self._begun_bytes += len(chunk)
 
     def write_state(self, machine: Machine, now: float) -> None:
         """Begin a segment with the present state of the machine. Nothing happens if it is too large."""
         limits = self._limits
-        self._next_state = now + limits.interval
+        self.next_state = self._soonest_state = now + limits.interval
         began = time.perf_counter()
         segment = self._segment_of(machine, now)
         if segment is None:
             return
+        self.encode()
         self._seal()
         if self._segments:
             self._segments[-1].steps = tuple(self._chunks)
         self._chunks = []
         self._segments.append(segment)
         self.bytes += len(segment.state)
+        self._begun, self._begun_bytes, self._begun_steps = now, 0, 0
         self.pause = ""
-        self._steps = 0
         while self._segments[0].now < now - limits.seconds:
             self._drop_oldest()
         self._shrink()
-        self._next_state = max(self._next_state, now + limits.cost_factor * (time.perf_counter() - began))
+        self._soonest_state = now + limits.cost_factor * (time.perf_counter() - began)
+        self.next_state = max(self.next_state, self._soonest_state)
 
     def _segment_of(self, machine: Machine, now: float) -> Segment | None:
         items_max = self._limits.items_max
@@ -170,15 +193,24 @@ class Recorder:
         self.pause = why
         self._segments.clear()
         self._chunks = []
-        self._writer = StateWriter()
-        self.bytes = 0
+        self._batches = []
+        self.steps.clear()
+        self.answers.clear()
+        self.bytes = self._batch_bytes = self._begun_bytes = 0
+
+    def end(self) -> None:
+        self.next_state = math.inf
+        self._forget("a shared map is open, and the values of maps are not recorded")
 
     def take(self, machine: Machine, reason: str, now: float) -> Recording | None:
         """Return what was recorded until now; None if there is nothing, and :attr:`pause` says why."""
         end = None if self.pause else self._segment_of(machine, now)
         if end is None:
             return None
+        self.encode()
         self._seal()
+        if self.pause:
+            return None
         *earlier, last = self._segments
         last = msgspec.structs.replace(last, steps=tuple(self._chunks))
         return new_recording(machine.id, self._mesh, reason, [*earlier, last, end])
@@ -201,7 +233,7 @@ class RecordedMachine(Machine):
         **options: Any,
     ) -> None:
         self.recorder: Recorder = recorder
-        outside = RecordedOutside(random, wall_ms, lease_clock, signer)
+        outside = RecordedOutside(random, wall_ms, lease_clock, signer, recorder.answers)
         self.outside: RecordedOutside = outside
         options |= {"lease_clock": outside.lease_clock, "signer": None if signer is None else outside}
         super().__init__(profile, addresses, config, outside, outside.wall_ms, *kept, **options)
@@ -209,22 +241,45 @@ class RecordedMachine(Machine):
 
 def _recorded(name: str) -> Callable[..., Any]:
     method = getattr(Machine, name)
+    number, place, is_small = NUMBERS[name], INPUTS[name], name in SMALL
 
     @functools.wraps(method)
     def run(self: RecordedMachine, *arguments: Any, **options: Any) -> Any:
-        return self.recorder.run(self, name, method, arguments, options)
+        recorder, outside = self.recorder, self.outside
+        if recorder.pause:
+            outcome = method(self, *arguments, **options)
+            if place >= 0 and arguments[place] >= recorder.next_state:
+                recorder.conclude(self, arguments[place])
+            return outcome
+        if name == "expel":
+            arguments = _noted(arguments, outside)
+        outside.thread = get_ident()
+        try:
+            outcome = method(self, *arguments, **options)
+        except Exception as error:
+            outside.thread = 0
+            recorder.add(type(error).__name__, name, (*arguments, *options.values()))
+            recorder.encode()
+            raise
+        outside.thread = 0
+        effects = outcome[1] if type(outcome) is tuple else outcome
+        did = len(effects) if type(effects) is list else 0
+        if is_small:
+            recorder.steps.append((number, len(recorder.answers), did, *arguments))
+            is_due = len(recorder.steps) >= BATCH
+        else:
+            is_due = recorder.add(did, name, (*arguments, *options.values()))  # the only option is the last argument
+        if is_due and place >= 0:
+            recorder.conclude(self, arguments[place])
+        if name == "open_map":
+            recorder.end()
+        return outcome
 
     return run
 
 
 for _name in INPUTS:
     setattr(RecordedMachine, _name, _recorded(_name))
-
-
-def trail_of(outcome: Any) -> str:
-    """Return what is compared of the effects of an input: the kind of each."""
-    effects = outcome[1] if type(outcome) is tuple else outcome
-    return " ".join([type(effect).__name__ for effect in effects]) if type(effects) is list else ""
 
 
 def _noted(arguments: tuple[Any, ...], outside: RecordedOutside) -> tuple[Any, ...]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from meshp2p.core.machine import Machine
 from meshp2p.errors import ConfigError
 from meshp2p.recording.comparing import first_difference
+from meshp2p.recording.inputs import Fillers, decode_chunk
 from meshp2p.recording.outside import ReplayDiverged, ReplayedOutside
 from meshp2p.recording.reading import StateReader
-from meshp2p.recording.recorder import trail_of
-from meshp2p.recording.recording import INPUTS, MACHINE_STATE, Recording, attributes_of, unpack
+from meshp2p.recording.recording import MACHINE_STATE, Recording, attributes_of, unpack
 
 __all__ = ["Replay", "Step"]
+
+INPUTS_MAX: Final = 2_000_000
+"""The most inputs that are run. A node keeps at most a tenth of that."""
 
 
 class Step(NamedTuple):
@@ -41,7 +45,9 @@ class Replay:
         """How many recorded states were compared with the machine."""
         self.now: float = recording.segments[0].now
         self._outside = ReplayedOutside()
-        vars(self.machine).update(_read_state(recording.segments[0].state, self._outside))
+        self._fillers = Fillers()
+        self._inputs = 0
+        vars(self.machine).update(_read_state(recording.segments[0].state, self._outside, self._fillers))
 
     def run(self) -> Iterator[Step]:
         """Run the machine through all inputs."""
@@ -51,46 +57,48 @@ class Replay:
                 self._compare(segment.state, segment.now)
             try:
                 for chunk in segment.steps:
-                    for step in StateReader(unpack(chunk), self._outside).read_all():
-                        yield self._step(step)
+                    for step in decode_chunk(unpack(chunk), self._fillers):
+                        yield self._step(*step)
             except ReplayDiverged as error:
                 self.differences.append(f"at {self.now:.6f} s: {error}")
 
     def _compare(self, state: bytes, now: float) -> None:
-        found = first_difference(attributes_of(self.machine), _read_state(state, ReplayedOutside()))
+        found = first_difference(attributes_of(self.machine), _read_state(state, ReplayedOutside(), self._fillers))
         self.compared += 1
         if found:
             self.differences.append(f"at {now:.6f} s: the state differs: {found}")
         if self.differences:
-            vars(self.machine).update(_read_state(state, self._outside))
+            vars(self.machine).update(_read_state(state, self._outside, self._fillers))
 
-    def _step(self, step: Any) -> Step:
-        try:
-            name, arguments, options, answers, trail = step
-            place = INPUTS[name]
-            self.now = self.now if place < 0 else float(arguments[place])
-            self._outside.begin(tuple(answers))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ConfigError(f"the recording is damaged: {error!r}") from None
-        if name == "expel" and arguments[2:] == (None,):
-            arguments = (*arguments[:2], self._outside.ask)
+    def _step(self, name: str, arguments: dict[str, Any], answers: list[Any], recorded: int | str) -> Step:
+        self.now = arguments.get("now", self.now)
+        self._inputs += 1
+        if self._inputs > INPUTS_MAX or not math.isfinite(self.now):
+            raise ConfigError("the recording is damaged: it has too many inputs, or a time is no number")
+        self._outside.begin(answers)
+        if arguments.get("is_trusted"):
+            arguments["is_trusted"] = self._outside.ask
         outcome: Any = None
-        failure = ""
         try:
-            outcome = getattr(self.machine, name)(*arguments, **options)
+            outcome = getattr(self.machine, name)(**arguments)
+            effects = outcome[1] if type(outcome) is tuple else outcome
+            did: int | str = len(effects) if type(effects) is list else 0
         except ReplayDiverged:
             raise
         except Exception as error:  # noqa: BLE001  # as it was recorded, or a difference
-            failure = type(error).__name__
-        did = failure or trail_of(outcome)
-        if did != trail:
-            raise ReplayDiverged(f"{name}: it did {did or 'nothing':.200}, and recorded is {trail or 'nothing':.200}")
+            did = type(error).__name__
+        if did != recorded:
+            raise ReplayDiverged(f"{name}: {_told(did)}, and recorded is {_told(recorded)}")
         self._outside.end()
-        return Step(self.now, name, arguments, outcome, failure)
+        return Step(self.now, name, tuple(arguments.values()), outcome, did if isinstance(did, str) else "")
 
 
-def _read_state(state: bytes, outside: ReplayedOutside) -> dict[str, Any]:
-    attributes = StateReader(unpack(state), outside).read()
+def _told(did: int | str) -> str:
+    return did[:200] if isinstance(did, str) else f"{did} effects"
+
+
+def _read_state(state: bytes, outside: ReplayedOutside, fillers: Fillers) -> dict[str, Any]:
+    attributes = StateReader(unpack(state), outside, fillers).read()
     if type(attributes) is not dict or tuple(attributes) != MACHINE_STATE:
         raise ConfigError("the recording is damaged: it has no machine")
     return attributes

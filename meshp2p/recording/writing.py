@@ -1,4 +1,4 @@
-"""Writes objects of the core as bytes: the state of a machine and its inputs, without the payloads of messages.
+"""Writes the state of a machine as bytes, without the payloads of messages.
 
 The format is that of :mod:`pickle`, whose writer is fast enough to run in a node. Only :mod:`meshp2p.recording.reading`
 reads it, never ``pickle`` itself: a recording may come from a stranger.
@@ -25,18 +25,11 @@ __all__ = ["MAKERS", "StateWriter"]
 
 
 class StateWriter(pickle.Pickler):
-    """Writes to a buffer. An object that was written before is written as a reference to it, also in a later
-    :meth:`dump`; so the writer keeps all of them alive."""
+    """Writes one object."""
 
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
         super().__init__(self._buffer, protocol=5)
-        self.kept_alive: int = 0
-        """Bytes of payloads that are not written and that the writer keeps alive."""
-
-    @property
-    def size(self) -> int:
-        return self._buffer.tell()
 
     def getvalue(self) -> bytes:
         return self._buffer.getvalue()
@@ -60,7 +53,6 @@ class StateWriter(pickle.Pickler):
             return make_cell, ()
 
     def _reduce_payload(self, message: Message | SendMessage) -> Any:
-        self.kept_alive += len(message.payload)
         values = [getattr(message, name) for name in message.__struct_fields__ if name != "payload"]
         return make_message, (type(message), len(message.payload), *values)
 

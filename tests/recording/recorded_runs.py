@@ -7,31 +7,40 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from meshp2p.core.machine import Machine
+from meshp2p.recording.inputs import INPUTS
 from meshp2p.recording.recorder import RecordedMachine, Recorder, RecorderLimits
 from meshp2p.recording.recording import Recording
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Simulation
 
-ALL = RecorderLimits(math.inf, 1 << 30, 20.0, 1 << 30, 1 << 30)
+ALL = RecorderLimits(math.inf, 1 << 30, 20.0, 1 << 30, math.inf)
 """Nothing is dropped, and the state is written every 20 s."""
 
 
-class KeepingRecorder(Recorder):
-    """A recorder that also keeps what the machine returned."""
+class KeepingMachine(RecordedMachine):
+    """A recorded machine that also keeps what it returned."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.outcomes: list[Any] = []
+    outcomes: list[Any]
 
-    def run(self, machine: RecordedMachine, name: str, method: Callable[..., Any], *inputs: Any) -> Any:
+
+def _keeping(name: str) -> Callable[..., Any]:
+    method = getattr(RecordedMachine, name)
+
+    def run(self: KeepingMachine, *arguments: Any, **options: Any) -> Any:
         outcome: Any = None
         try:
-            outcome = super().run(machine, name, method, *inputs)
+            outcome = method(self, *arguments, **options)
         finally:
             if name != "start":
                 self.outcomes.append(outcome)
         return outcome
+
+    return run
+
+
+for _name in INPUTS:
+    setattr(KeepingMachine, _name, _keeping(_name))
 
 
 class RecordedProcess(NamedTuple):
@@ -39,8 +48,8 @@ class RecordedProcess(NamedTuple):
 
     name: str
     host: Host
-    machine: Machine
-    recorder: KeepingRecorder
+    machine: KeepingMachine
+    recorder: Recorder
 
     def take(self) -> Recording | None:
         return self.recorder.take(self.machine, "test", self.host.now)
@@ -54,8 +63,9 @@ def record_run(schedule: Schedule, limits: RecorderLimits = ALL) -> tuple[Simula
     def recorded(host: Host) -> Callable[..., Machine]:
         def make(*arguments: Any, **options: Any) -> Machine:
             # not the time of this machine, so that the same is recorded again
-            recorder = KeepingRecorder(host.clock.wall_ms, "simulated", limits._replace(cost_factor=0.0))
-            machine = RecordedMachine(*arguments, recorder=recorder, **options)
+            recorder = Recorder(host.clock.wall_ms, "simulated", limits._replace(cost_factor=0.0))
+            machine = KeepingMachine(*arguments, recorder=recorder, **options)
+            machine.outcomes = []
             processes.append(RecordedProcess(f"{host.key} {host.life}", host, machine, recorder))
             return machine
 

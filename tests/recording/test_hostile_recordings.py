@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import random
@@ -17,14 +18,17 @@ from meshp2p.core.directory.counters import Counters
 from meshp2p.core.directory.local_health import LocalHealth
 from meshp2p.core.directory.patience import Patience
 from meshp2p.core.message import Message
+from meshp2p.core.record import State
 from meshp2p.errors import ConfigError
 from meshp2p.recording import recording as recordings
+from meshp2p.recording.inputs import NUMBERS, Fillers
 from meshp2p.recording.outside import ReplayedOutside
 from meshp2p.recording.reading import StateReader
-from meshp2p.recording.recording import Recording, dump_recording, load_recording, unpack
+from meshp2p.recording.recording import Recording, dump_recording, load_recording, new_recording, unpack
 from meshp2p.recording.replaying import Replay
 from meshp2p.recording.writing import make_cell, make_closure, make_message
 from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.version import __version__
 from tests.recording.recorded_runs import record_run
 
 
@@ -38,8 +42,16 @@ class Reduced:
         return self._parts
 
 
+def _nested(depth: int, width: int) -> Any:
+    """A tuple of tuples of tuples, of which all in one are the same."""
+    made: Any = ("x",)
+    for _ in range(depth):
+        made = (made,) * width
+    return made
+
+
 def read(value: Any) -> Any:
-    return StateReader(pickle.dumps(value, protocol=5), ReplayedOutside()).read()
+    return StateReader(pickle.dumps(value, protocol=5), ReplayedOutside(), Fillers()).read()
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +90,14 @@ def test_what_the_core_has_is_read() -> None:
         Recording,
         dict.fromkeys,
         Exception("x"),
+        Reduced(State, ((1,),)),
+        {_nested(40, 1): 1},
+        {_nested(3, 200): 1},
+        frozenset((_nested(40, 1),)),
+        Counters(probes=_nested(40, 1)),
+        1 << 5000,
     ],
-    ids=range(21),
+    ids=range(27),
 )
 def test_anything_else_is_refused(hostile: Any) -> None:
     with pytest.raises(ConfigError, match="the recording is damaged"):
@@ -91,9 +109,9 @@ def test_the_class_and_the_methods_of_an_object_cannot_be_changed(name: str) -> 
     honest = object.__new__(Patience)
     vars(honest)["x" * len(name)] = 3
     written = pickle.dumps(honest, protocol=5)
-    assert vars(StateReader(written, ReplayedOutside()).read()) == vars(honest)
+    assert vars(StateReader(written, ReplayedOutside(), Fillers()).read()) == vars(honest)
     with pytest.raises(ConfigError, match="damaged"):
-        StateReader(written.replace(b"x" * len(name), name.encode()), ReplayedOutside()).read()
+        StateReader(written.replace(b"x" * len(name), name.encode()), ReplayedOutside(), Fillers()).read()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +121,7 @@ def test_the_class_and_the_methods_of_an_object_cannot_be_changed(name: str) -> 
         (lambda data: data[:40], "damaged"),
         (lambda data: data + b"x", "damaged"),
         (lambda data: b"", "not a recording"),
-        (lambda data: data.replace(b"recording 1", b"recording 2", 1), "not a recording of this version"),
+        (lambda data: data.replace(b"recording 2", b"recording 1", 1), "not a recording of this version"),
         (lambda data: data + bytes(recordings.FILE_BYTES_MAX), "at most"),
     ],
 )
@@ -112,6 +130,52 @@ def test_a_file_that_is_no_recording_gets_a_clear_error(
 ) -> None:
     with pytest.raises(ConfigError, match=why):
         load_recording(change(dump_recording(recording)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91" * 100_000,
+        b"\x96" + b"\xdf\xff\xff\xff\xff" * 6,
+        random.Random(1).randbytes(1000),
+        msgspec.msgpack.encode([__version__, "", "", "", "", []]),
+        msgspec.msgpack.encode([__version__, "", "", "", "", [[math.nan, 1, b"", []]]]),
+        msgspec.msgpack.encode([__version__, "", "", "", "", [[math.inf, 1, b"", []]]]),
+        msgspec.msgpack.encode([__version__, "", "", "", "", [[1.0, 1 << 60, b"", []]]]),
+        msgspec.msgpack.encode([[__version__]]),
+        msgspec.msgpack.encode({__version__: 1}),
+        msgspec.msgpack.encode(7),
+    ],
+    ids=range(11),
+)
+def test_content_of_another_form_gets_a_clear_error(content: bytes) -> None:
+    magic = dump_recording(new_recording("", "", "", ()))[:20]
+    with pytest.raises(ConfigError, match=r"the recording is damaged|the recording is of meshp2p"):
+        load_recording(magic + content)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ([[99, 0, 0]], []),
+        ([[NUMBERS["leave"], 0, 0]], []),
+        ([[NUMBERS["leave"], 0, 0, "soon"]], []),
+        ([[NUMBERS["leave"], 0, 0, math.nan]], []),
+        ([[NUMBERS["request"], 0, 0, 1, ["SendMessage", "a", "b", "", "", b"9" * 30], 1.0]], []),
+        ([[NUMBERS["request"], 0, 0, 1, ["SendMessage", "a", "b", "", "", b"x"], 1.0]], []),
+        ([[NUMBERS["receive"], 0, 0, [[1]], ["a", 1], 1.0]], []),
+        (b"", []),
+    ],
+    ids=range(8),
+)
+def test_inputs_that_no_machine_has_get_a_clear_error(recording: Recording, batch: Any) -> None:
+    damaged = load_recording(dump_recording(recording))
+    encode = msgspec.msgpack.encode
+    for chunk in ([encode(batch)], [encode(batch)[:-1]], [b"\xdd\xff\xff\xff\xff"], batch):
+        damaged.segments[0].steps = (zlib.compress(encode(chunk)),)
+        with pytest.raises(ConfigError, match="the recording is damaged"):
+            list(Replay(damaged).run())
 
 
 def test_a_recording_of_another_version_names_it(recording: Recording) -> None:

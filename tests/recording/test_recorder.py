@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
 import pytest
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import Deliver
+from meshp2p.core.calls import Deliver, Parcel
 from meshp2p.core.effects import Call, Store
+from meshp2p.core.message import Message
 from meshp2p.core.requests import SendMessage
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.errors import InstanceConflict, NodeClosed
+from meshp2p.errors import ConfigError, InstanceConflict, NodeClosed
 from meshp2p.recording.recorder import RecorderLimits
 from meshp2p.recording.recording import unpack
 from meshp2p.recording.replaying import Replay
@@ -53,7 +56,7 @@ def test_it_drops_the_oldest_when_it_has_no_room() -> None:
     ("limits", "why"),
     [
         (RecorderLimits(bytes_max=100), "more happens than is recorded"),
-        (RecorderLimits(steps_max=10), "more happens than is recorded"),
+        (RecorderLimits(rate=0.1, burst=10), "more happens than is recorded"),
         (RecorderLimits(items_max=2), "the node holds more than 2 members and messages"),
     ],
 )
@@ -65,11 +68,12 @@ def test_it_pauses_when_there_is_too_much_and_says_why(limits: RecorderLimits, w
 
 
 def test_it_goes_on_after_a_pause_with_the_next_state() -> None:
-    process = one_process(RecorderLimits(interval=30.0, steps_max=150), a_calm_run(200.0))
+    process = one_process(RecorderLimits(interval=30.0, bytes_max=30_000), a_calm_run(200.0))
     recorder, machine = process.recorder, process.machine
     now = process.host.now
-    while not recorder.pause:
-        machine.handle_timeouts(now := now + 0.01)
+    with pytest.raises(ConfigError):
+        machine.report(secrets.token_hex(40_000), "{}", now)
+    assert recorder.pause == "more happens than is recorded"
     began = now
     while recorder.pause:
         machine.handle_timeouts(now := now + 0.01)
@@ -77,6 +81,44 @@ def test_it_goes_on_after_a_pause_with_the_next_state() -> None:
     recording = recorder.take(machine, "test", now)
     assert recording is not None
     assert not Replay(recording).differences
+
+
+def test_it_records_again_when_few_inputs_came_on_average() -> None:
+    process = one_process(RecorderLimits(rate=10.0, burst=200))
+    recorder, machine = process.recorder, process.machine
+    now = begun = process.host.now
+    count = 0
+    while not recorder.pause:
+        machine.handle_timeouts(now)
+        count += 1
+    assert recorder.pause == "more happens than is recorded"
+    while recorder.pause:
+        machine.handle_timeouts(now := now + 0.1)
+    assert count / 10.0 < now - begun + 60.0 < count / 10.0 + 70.0
+    recording = recorder.take(machine, "test", now)
+    assert recording is not None
+    assert not Replay(recording).differences
+
+
+def test_large_inputs_are_not_kept_as_they_are() -> None:
+    process = one_process(RecorderLimits())
+    machine, recorder, now = process.machine, process.recorder, process.host.now
+    parcels = tuple(
+        Parcel(Message(str(number).zfill(36), "n1", "n0", "Query", "", bytes(10), None, 1), ("n0",), 1.0)
+        for number in range(100)
+    )
+    machine.receive_call(Deliver("n1", parcels), now)
+    assert not recorder.steps
+    payload = b'"' + b"x" * 100_000 + b'"'
+    machine.request(1, SendMessage(machine.id, "n1", "Query", "", payload), now)
+    with pytest.raises(ConfigError):
+        machine.request(2, SendMessage(machine.id, "n1", "nothing", "", payload), now)
+    assert len(msgspec.msgpack.encode(recorder.steps)) < 1000
+    recording = process.take()
+    assert recording is not None
+    replay = Replay(recording)
+    assert [len(step.arguments[1].payload) for step in replay.run() if step.name == "request"] == [len(payload)] * 2
+    assert not replay.differences
 
 
 def test_it_ends_when_a_shared_map_is_opened() -> None:

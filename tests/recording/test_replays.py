@@ -22,7 +22,7 @@ def a_swarm(seed: int, nodes: int = 5) -> Schedule:
 def replays(process: RecordedProcess, recording: Recording) -> None:
     """The recording of a whole process replays to the same effects and states."""
     replay = Replay(load_recording(dump_recording(recording)))
-    outcomes = process.recorder.outcomes
+    outcomes = process.machine.outcomes
     for place, step in enumerate(replay.run()):
         assert not first_difference(outcomes[place], step.outcome), (process.name, step)
     assert not replay.differences

@@ -80,7 +80,7 @@ def test_a_difference_is_told_and_is_a_failure(
     [
         (lambda data: data[: len(data) // 2], "the recording is damaged"),
         (lambda data: data[:20], "the recording is damaged"),
-        (lambda data: data.replace(b"recording 1", b"recording 9", 1), "not a recording of this version"),
+        (lambda data: data.replace(b"recording 2", b"recording 9", 1), "not a recording of this version"),
         (lambda data: data + bytes(FILE_BYTES_MAX), "at most"),
         (lambda data: b"", "not a replay file"),
         (lambda data: b"\xff\x00", "not a replay file"),

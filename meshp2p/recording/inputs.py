@@ -1,0 +1,147 @@
+"""The inputs of a machine as bytes, and back. The format is MessagePack, decoded with the types of the arguments."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from meshp2p.core.calls import Deliver, Deposit, FetchReply
+from meshp2p.core.machine import Machine
+from meshp2p.core.message import PAYLOAD_BYTES_MAX
+from meshp2p.core.requests import SendMessage
+from meshp2p.errors import ConfigError
+
+__all__ = ["INPUTS", "NUMBERS", "Fillers", "decode_chunk", "without_payload"]
+
+INPUTS: Final = {
+    "abandon": -1,
+    "expel": 1,
+    "first_route": 1,
+    "handle_timeouts": 0,
+    "leave": 0,
+    "note_route": 3,
+    "offer": 3,
+    "open_map": 2,
+    "readdress": 1,
+    "rebuild": 0,
+    "receive": 2,
+    "receive_call": 1,
+    "receive_persisted": 1,
+    "receive_reply": 2,
+    "receive_stored": 2,
+    "receive_watch": 2,
+    "register": 1,
+    "report": 2,
+    "republish": 0,
+    "request": 2,
+    "routes": 1,
+    "start": 0,
+    "write_map": 3,
+}
+"""The methods of a machine that change it, and the place of ``now`` among their arguments, -1 if they have none."""
+
+NUMBERS: Final = {name: number for number, name in enumerate(INPUTS)}
+"""The number that stands for each of them in a recording."""
+
+FILLER_BYTES_MAX: Final = 256 * 1024 * 1024
+"""The most bytes that stand for payloads. Chosen, not measured."""
+
+
+class Fillers:
+    """Zero bytes in place of payloads, for one replay."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, bytes] = {}
+
+    def of(self, size: int) -> bytes:
+        """Return so many bytes. Raises :class:`ValueError` if a node cannot hold them."""
+        filler = self._made.get(size)
+        if filler is None:
+            if not 0 <= size <= PAYLOAD_BYTES_MAX + 1 or sum(self._made) + size > FILLER_BYTES_MAX:
+                raise ValueError("more payloads than a node holds")
+            filler = self._made[size] = bytes(size)
+        return filler
+
+    def expand(self, size: bytes) -> bytes:
+        """Return as many bytes as :func:`without_payload` found."""
+        return self.of(int(size[:20]))
+
+
+def _size_of(payload: bytes) -> bytes:
+    return b"%d" % min(len(payload), PAYLOAD_BYTES_MAX + 1)
+
+
+def _change_payload(one: Any, change: Callable[[bytes], bytes]) -> Any:
+    return msgspec.structs.replace(one, payload=change(one.payload))
+
+
+def _change_parcels(one: Any, change: Callable[[bytes], bytes]) -> Any:
+    replace = msgspec.structs.replace
+    parcels = [replace(parcel, message=_change_payload(parcel.message, change)) for parcel in one.parcels]
+    return replace(one, parcels=tuple(parcels))
+
+
+def _change_messages(one: Any, change: Callable[[bytes], bytes]) -> Any:
+    return msgspec.structs.replace(one, messages=tuple([_change_payload(message, change) for message in one.messages]))
+
+
+_CHANGES: Final[dict[type, Callable[[Any, Callable[[bytes], bytes]], Any]]] = {
+    SendMessage: _change_payload,
+    Deliver: _change_parcels,
+    Deposit: _change_parcels,
+    FetchReply: _change_messages,
+}
+"""How the payloads in an argument are replaced."""
+
+
+def without_payload(argument: Any) -> Any:
+    """Return an argument with the sizes of its payloads in place of them."""
+    change = _CHANGES.get(type(argument))
+    return argument if change is None else change(argument, _size_of)
+
+
+@functools.cache
+def _decoder() -> msgspec.msgpack.Decoder[Any]:
+    kinds = [_kind(name) for name in INPUTS]
+    steps: Any = list[functools.reduce(operator.or_, kinds)]  # type: ignore[misc]
+    return msgspec.msgpack.Decoder(tuple[steps, list[Any]])
+
+
+def _kind(name: str) -> Any:
+    """Return the type of a recorded input: how many answers there were until its end, the number of its effects or the
+    name of its error, and its arguments."""
+    method = getattr(Machine, name)
+    hints = typing.get_type_hints(method)
+    fields: list[Any] = [("answers", int), ("did", int | str)]
+    for parameter in list(inspect.signature(method).parameters.values())[1:]:
+        hint = bool | None if parameter.name in ("is_trusted", "merge") else hints[parameter.name]
+        has_default = parameter.default is not parameter.empty
+        fields.append((parameter.name, hint, parameter.default) if has_default else (parameter.name, hint))
+    return msgspec.defstruct(name, fields, array_like=True, tag=NUMBERS[name])
+
+
+def decode_chunk(chunk: bytes, fillers: Fillers) -> Iterator[tuple[str, dict[str, Any], list[Any], int | str]]:
+    """Return the name of each input, its arguments by name, the answers that the machine got, and the number of its
+    effects or the name of its error. Raises :class:`ConfigError` if the data is damaged."""
+    try:
+        msgspec.msgpack.decode(chunk, type=msgspec.Raw)  # a decoder makes room for what an array announces
+        for batch in msgspec.msgpack.decode(chunk, type=list[bytes]):
+            msgspec.msgpack.decode(batch, type=msgspec.Raw)
+            steps, answers = _decoder().decode(batch)
+            begin = 0
+            for step in steps:
+                arguments = {name: getattr(step, name) for name in step.__struct_fields__[2:]}
+                for name, argument in arguments.items():
+                    change = _CHANGES.get(type(argument))
+                    if change is not None:
+                        arguments[name] = change(argument, fillers.expand)
+                yield type(step).__name__, arguments, answers[begin : step.answers], step.did
+                begin = step.answers
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise ConfigError(f"the recording is damaged: {error}") from error
