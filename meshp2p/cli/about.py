@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -33,6 +34,10 @@ __all__ = ["agent", "ping", "why"]
 
 _PAST_SECONDS: Final = 30.0
 _PAST_MAX: Final = 16384
+_OTHERS_MAX: Final = 4
+_OTHER_SECONDS: Final = 3.0  # both chosen, not measured
+_Told = tuple[str, list[StreamedEvent], SnapshotEvent]
+"""A node, the events that it remembers, and the members that it lists."""
 _STATES: Final = {MemberDiedEvent: "dead", MemberLeftEvent: "gone"}
 
 
@@ -109,19 +114,25 @@ async def why(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         past, snapshot = await _read_past(client)
         status = await read_status(client)
-    subject = options.instance_id
+    subject, teller = options.instance_id, status.node_id
+    if options.node is None:  # the node that was found may have started late
+        teller, past, snapshot = await _choose_teller(options, (teller, past, snapshot))
     findings = [finding for finding in status.findings if subject in finding.about]
     state = next((one.state for one in snapshot.members if one.instance_id == subject), None)
-    causes = [past[index] for index in sorted(_causes(past, subject, len(past), {subject}))]
+    causes = _chain(past, subject)
     if state is None:
         last = next((event for event in reversed(causes) if subject in _subject_of(event)), None)
         if last is None:
             known = {name for event in (snapshot, *past) for name in ids_of(event)}
             hint = did_you_mean(subject, known) or "; one that started earlier may: --node"
-            raise UnknownInstance(f"no agent {subject!r} is in the mesh, and this node remembers none{hint}")
+            raise UnknownInstance(f"no agent {subject!r} is in the mesh, and {teller} remembers none{hint}")
         state = _STATES.get(type(last), "gone")
     if options.json:
-        write_line(to_json_line({"instance_id": subject, "state": state, "events": causes, "findings": findings}))
+        write_line(
+            to_json_line(
+                {"instance_id": subject, "state": state, "node_id": teller, "events": causes, "findings": findings}
+            )
+        )
         return 0
     is_calm = not findings and all(isinstance(event, MemberJoinedEvent) for event in causes)
     write_line(printable(f"{subject} is {state}" + (", and no node found anything wrong with it" if is_calm else "")))
@@ -131,6 +142,34 @@ async def why(options: argparse.Namespace) -> int:
         write_line(printable(f"now: {finding.text}"))
         write_line(printable(f"  -> {finding.remedy}"))
     return 0
+
+
+async def _choose_teller(options: argparse.Namespace, first: _Told) -> _Told:
+    """Ask the nodes that run longest too. Of the answers that list the agent in the same state as the first, return the
+    one that remembers most of it."""
+    subject = options.instance_id
+    told = [first]
+
+    def state_in(snapshot: SnapshotEvent) -> str | None:
+        return next((one.state for one in snapshot.members if one.instance_id == subject), None)
+
+    async def ask(node_id: str, address: str) -> None:
+        with trio.move_on_after(_OTHER_SECONDS), contextlib.suppress(MeshError):
+            async with open_client(options, node=address) as client:
+                past, snapshot = await _read_past(client)
+            if node_id in ids_of(snapshot) and state_in(snapshot) == state_in(first[2]):
+                told.append((node_id, past, snapshot))
+
+    others = sorted((one.created_at, one.instance_id, one.address) for one in first[2].members if one.address)
+    async with trio.open_nursery() as nursery:
+        for _, node_id, address in [one for one in others if one[1] != first[0]][:_OTHERS_MAX]:
+            nursery.start_soon(ask, node_id, address)
+    chains = [(chain[0].at, number) for number, (_, past, _) in enumerate(told) if (chain := _chain(past, subject))]
+    return told[min(chains)[1]] if chains else first
+
+
+def _chain(past: Sequence[StreamedEvent], subject: str) -> list[StreamedEvent]:
+    return [past[index] for index in sorted(_causes(past, subject, len(past), {subject}))]
 
 
 def _causes(past: Sequence[StreamedEvent], subject: str, end: int, followed: set[str]) -> Iterator[int]:

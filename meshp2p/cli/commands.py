@@ -88,8 +88,8 @@ def _add_watching(commands: Any) -> None:
 
     what = (
         "Print why an agent is alive, suspect, dead or gone. The events that led to it are listed with their evidence"
-        " and observers, as far back as the node that is asked remembers: those of the home too, if the agent is gone"
-        " because of it."
+        " and observers, those of the home too, if the agent is gone because of it. Without --node, the nodes that run"
+        " longest are asked, and the one that remembers most is believed."
     )
     why = Command(commands, "why", "about:why", what)
     why.identifier()
@@ -152,7 +152,7 @@ def _add_talking(commands: Any) -> None:
     doctor.json()
 
     what = (
-        "List the meshes on the networks of this machine. Nodes are counted for 3 s, by multicast DNS; those of the"
+        "List the meshes on the networks of this machine. Nodes are counted for 2 s, by multicast DNS; those of the"
         " meshes that this user joined, and of the mesh of the configuration, by the beacon as well. A node without"
         " either is not seen."
     )

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from meshp2p.cli.ask import open_client
+from meshp2p.cli.changes import Changes
 from meshp2p.cli.output import printable, to_json_line, write_line
 from meshp2p.client.event_stream import node_events_of, open_event_stream
 from meshp2p.node.events import event_text
@@ -17,13 +18,15 @@ __all__ = ["events", "ids_of", "text_of"]
 
 async def events(options: argparse.Namespace) -> int:
     async with open_client(options) as client, open_event_stream(client._requests, has_past=options.past) as stream:
+        changes = Changes()
         while True:
             event = await stream.receive()
+            text = text_of(event) + changes.text_of(event)
             if options.type is not None and event.__struct_config__.tag not in options.type:
                 continue
             if options.id is not None and not set(options.id).intersection(ids_of(event)):
                 continue
-            write_line(to_json_line(event) if options.json else printable(f"{event.at}  {text_of(event)}"))
+            write_line(to_json_line(event) if options.json else printable(f"{event.at}  {text}"))
 
 
 def text_of(event: StreamedEvent) -> str:

@@ -27,12 +27,14 @@ _TOKEN_SECONDS = 12 * 3600  # as long as a session: chosen, not measured
 
 
 async def open_page(options: argparse.Namespace) -> int:
-    async with open_client(options, _make_token(options)) as client:
+    async with open_client(options, token=_make_token(options)) as client:
         link = await client.session_link()
     url = _shown(link)
     if options.admin:
-        options.node = link.removesuffix(urlsplit(link).path)
-        async with open_client(options) as client:  # it shows the certificate of this machine, which nobody can replay
+        node = link.removesuffix(urlsplit(link).path)
+        async with open_client(
+            options, node=node
+        ) as client:  # it shows the certificate of this machine, which nobody can replay
             response = await client._requests.send("POST", "/administration", None)
             write_line(f"{url}#admin={made(response, lambda: decode(response, AdminKeyResponse).key)}")
         return 0

@@ -12,7 +12,7 @@ from meshp2p.cli.joining import resolve
 from meshp2p.cli.membership import credential_directory
 from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.core.address import Address
-from meshp2p.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Revoked, StartError
+from meshp2p.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Revoked, StartError, Unreachable
 from meshp2p.net.sockets import connect_tcp
 from meshp2p.net.tls import NodeTls
 from meshp2p.node.security import open_security
@@ -40,8 +40,13 @@ def revoke(options: argparse.Namespace) -> int:
         _sign(options, credential, author or credential.key, target)
     directory.update_trust(credential)
     warn("nodes of this user on this machine act on it at once, and tell the nodes that they are connected to")
-    told = trio.run(_tell, options, directory, credential)
-    warn(f"nodes found and told: {told}" if told else "no node was found on the network to be told: see --at")
+    told, failures = trio.run(_tell, options, directory, credential)
+    if told:
+        warn(f"nodes told: {', '.join(sorted(told))}")
+    elif options.at is not None:
+        raise Unreachable(f"--at {options.at}: the node there was not told: {'; '.join(failures)}")
+    else:
+        warn(f"no node was told ({'; '.join(failures) or 'none was found on the network'}): see --at")
     return 0
 
 
@@ -106,28 +111,35 @@ def _sign(options: argparse.Namespace, credential: MachineCredential, author: Pr
             write_line(printable(f"machine {machines[key].label!r}, which it let in, is revoked with it"))
 
 
-async def _tell(options: argparse.Namespace, directory: CredentialDirectory, credential: MachineCredential) -> int:
-    """Connect to nodes of the mesh, which compare trust maps with each new connection. Return how many were told."""
+async def _tell(
+    options: argparse.Namespace, directory: CredentialDirectory, credential: MachineCredential
+) -> tuple[set[str], list[str]]:
+    """Connect to nodes of the mesh, which compare trust maps with each new connection. Return the ids of those that
+    were told, and why others were not."""
+    told: set[str] = set()
+    failures: list[str] = []
     pattern = max(credential.machine.id_patterns, key=len, default="*")
     try:
         security = open_security(directory, pattern.replace("*", "revoke") or "revoke", "")
-    except (Revoked, StartError):  # this machine is out too, or may not use such an id
-        return 0
+    except (Revoked, StartError) as error:  # this machine is out too, or may not use such an id
+        return told, [str(error)]
     found = [await resolve(options.at)] if options.at else await find_announced(credential.announced_name, enough=None)
-    told: set[str] = set()
     async with trio.open_nursery() as nursery:
         for addresses in list(dict.fromkeys(found))[:_TOLD_MAX]:
-            nursery.start_soon(_tell_one, security, addresses, told)
-    return len(told)
+            nursery.start_soon(_tell_one, security, addresses, told, failures)
+    return told, failures
 
 
-async def _tell_one(security: NodeTls, addresses: tuple[Address, ...], told: set[str]) -> None:
+async def _tell_one(security: NodeTls, addresses: tuple[Address, ...], told: set[str], failures: list[str]) -> None:
     for address in addresses:
+        failure = f"{address} did not answer within {_TELL_SECONDS:g} s"
         with trio.move_on_after(_TELL_SECONDS):
             try:
                 stream = await security.dial(await connect_tcp(address))
-            except (OSError, ValueError, RemoteProtocolError):
-                continue
-            told.add(stream.instance_id)
-            await trio.aclose_forcefully(stream)
-            return
+            except (OSError, ValueError, RemoteProtocolError) as error:
+                failure = f"{address}: {error}"
+            else:
+                told.add(stream.instance_id)
+                await trio.aclose_forcefully(stream)
+                return
+        failures.append(failure)

@@ -11,6 +11,7 @@ import sys
 import trio
 
 from meshp2p import MeshNode, NodeConfig, open_node
+from meshp2p.cli.changes import Changes
 from meshp2p.cli.configuration import configuration_of
 from meshp2p.cli.output import OutputError, detail_of, printable, time_text, to_json_line, warn, write_line
 from meshp2p.errors import MeshError
@@ -74,6 +75,7 @@ class _Output:
     def __init__(self, is_json: bool) -> None:
         self._is_json = is_json
         self._has_warned = False
+        self._changes = Changes()
 
     async def write(self, line: str) -> None:
         """Print a line without waiting for it here: a terminal that is stopped (Ctrl-S) must not stop the node."""
@@ -88,8 +90,9 @@ class _Output:
         await self.write(_greeting(node, self._is_json))
 
     async def tell(self, event: NodeEvent) -> None:
-        is_json = self._is_json
-        await self.write(to_json_line(streamed(event, _now(), detail_of)) if is_json else printable(event_text(event)))
+        shown = streamed(event, _now(), detail_of)
+        text = event_text(event) + self._changes.text_of(shown)
+        await self.write(to_json_line(shown) if self._is_json else printable(text))
 
 
 def _greeting(node: MeshNode, is_json: bool) -> str:

@@ -121,7 +121,8 @@ class Credentials:
         found = [(one, label) for one in self.all() if (label := one.load_name()) == name or name is None]
         if len(found) > 1:
             names = ", ".join(f"{label!r} in {str(one.path)!r}" for one, label in found)
-            raise ConfigError(f"several meshes fit: {names}; name one, or remove the others")
+            remedy = "name one with --mesh or MESHP2P_MESH" if name is None else "remove all but one"
+            raise ConfigError(f"several meshes fit: {names}; {remedy}")
         return found[0][0] if found else None
 
     def add(self, credential: MachineCredential, root_key: PrivateKey | None = None) -> CredentialDirectory:

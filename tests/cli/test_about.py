@@ -14,8 +14,9 @@ import msgspec
 import pytest
 import trio
 
+import meshp2p
 from meshp2p import Instance, MemberDied, MeshClient, MeshNode, ProtocolConfig, State, Unreachable
-from meshp2p.cli import about, main
+from meshp2p.cli import about, ask, main
 from meshp2p.cli.output import detail_of
 from meshp2p.core.events import Evidence
 from meshp2p.wire.contract import InstanceDetail, LeaderResponse, PingResponse
@@ -131,6 +132,37 @@ async def test_why_says_what_happened_to_a_dead_agent(capsys: pytest.CaptureFixt
         assert [finding["name"] for finding in told["findings"]] == ["dead_agent"]
         assert [event["type"] for event in told["events"]] == ["member_joined", "member_died"]
         assert told["events"][1]["evidence"] == "no_heartbeat"
+
+
+async def test_why_asks_the_nodes_that_run_longest_if_none_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_mesh("old", protocol=QUICK) as (old,), MeshClient(old.url) as client:
+        events = old.events()
+        await client.register("worker", "h", 1)
+        while not isinstance(await anext(events), MemberDied):
+            pass
+        seed = [str(old.addresses[0])]
+        async with meshp2p.open_node(in_loop=True, id="late", port=0, mdns=False, join=seed, protocol=QUICK) as late:
+            await late.wait_for_members(2)
+            await old.wait_for_members(2)
+
+            async def find(*_: object, **__: object) -> list[str]:
+                return [late.url]
+
+            monkeypatch.setattr(ask, "find_nodes", find)
+            assert await trio.to_thread.run_sync(main, ["why", "worker", "--node", late.url]) == 1
+            assert "'worker' is in the mesh, and late remembers none" in capsys.readouterr().err
+            assert await trio.to_thread.run_sync(main, ["why", "worker"]) == 0
+            assert [line.split("Z  ")[-1] for line in capsys.readouterr().out.splitlines()][:3] == [
+                "worker is dead",
+                "joined worker",
+                "died worker (it sent no heartbeat, found by old)",
+            ]
+            assert await trio.to_thread.run_sync(main, ["why", "late", "--json"]) == 0
+            told = json.loads(capsys.readouterr().out)
+            assert (told["state"], told["node_id"]) == ("alive", "late")
+            assert await trio.to_thread.run_sync(main, ["why", "nobody"]) == 1
 
 
 async def test_a_node_that_tells_no_end_of_events_is_refused(

@@ -10,7 +10,9 @@ import trio
 
 from meshp2p import MeshClient
 from meshp2p.cli import events, main, make_parser
-from meshp2p.wire.event_contract import StreamedEvent
+from meshp2p.cli.changes import Changes
+from meshp2p.wire.contract import InstanceDetail
+from meshp2p.wire.event_contract import MemberUpdatedEvent, StreamedEvent
 from tests.http.meshes import open_mesh
 
 
@@ -49,6 +51,29 @@ async def test_it_prints_the_present_and_then_each_event(monkeypatch: pytest.Mon
         assert said[0] == "joined zed\\n"
         assert said[-1] == "left zed\\n"
         assert all(line[:3] == "202" and line[23] == "Z" for line in lines)
+
+
+async def test_an_update_says_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_mesh("a") as [a], MeshClient(a.url) as client:
+        await client.register("zed", "h", 1)
+        await client.heartbeat("zed", "idle")
+
+        async def change() -> None:
+            await client.register("zed", "h", 2, ["paint\x1b"], ["x" * 200])
+            await client.deregister("zed")
+
+        lines = await printed_until("left", monkeypatch, "--node", a.url, "--id", "zed", while_it_runs=change)
+        said = [line.split("  ")[1] for line in lines[1:-1]]
+        assert said == [
+            f'updated zed: capabilities ["paint\\u001b"]; agent profiles ["{"x" * 98}...; port 2',
+        ]
+
+
+def test_a_change_of_nothing_that_is_shown_is_said_too() -> None:
+    changes = Changes()
+    detail = InstanceDetail(*("x", "h", 1, (), False, "", "", (), None, None, "alive"), *("", 1, None, (), 0, None))
+    assert changes.text_of(MemberUpdatedEvent("", detail)) == ""  # it is not known how it was
+    assert changes.text_of(MemberUpdatedEvent("", detail)) == ": published again"
 
 
 async def test_it_begins_with_the_past_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def test_each_command_takes_the_mesh_from_the_environment(shell: Shell, words: t
     for name in ("studio", "attic"):
         assert shell.run("init", name)[0] == 0
     code, _, err = shell.run(*words)
-    assert (code, "several meshes fit" in err) == (2, True), err
+    assert (code, "several meshes fit" in err, "with --mesh or MESHP2P_MESH" in err) == (2, True, True), err
     shell.patch.setenv("MESHP2P_MESH", "elsewhere")
     code, _, err = shell.run(*words)
     assert (code, "this user is not in a secured mesh 'elsewhere'" in err) == (2, True), err

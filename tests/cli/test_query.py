@@ -80,5 +80,5 @@ async def test_a_command_that_finds_only_a_node_of_another_mesh_says_so(monkeypa
     monkeypatch.setattr(ask, "count_secured", count_none)
     async with open_mesh("a") as (node,):
         monkeypatch.setattr(ask, "DEFAULT_PORT", node.addresses[0].port)
-        with pytest.raises(Unreachable, match=r"a node of another mesh is there\).* \(`meshp2p meshes` lists them\)"):
+        with pytest.raises(Unreachable, match=r"a node of another mesh is at .* \(`meshp2p meshes` lists them\)"):
             await ask.find_nodes(NodeConfig(mesh="somewhere-else"), enough=1)

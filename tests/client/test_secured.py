@@ -176,6 +176,23 @@ async def test_commands_search_for_all_nodes_only_if_the_first_is_none_of_the_me
             assert searches == expected
 
 
+async def test_commands_search_once_if_no_node_is_seen(
+    anna: CredentialDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[int | None] = []
+
+    async def find(mesh: str, *, enough: int | None = 1) -> list[tuple[meshp2p.Address, ...]]:
+        searches.append(enough)
+        return []
+
+    monkeypatch.setattr(ask, "find_announced", find)
+    monkeypatch.setattr(ask, "DEFAULT_PORT", 1)
+    async with open_client(argparse.Namespace(node=None, mesh="studio")) as client:
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+            await client.members()
+    assert searches == [1]
+
+
 async def test_a_caller_that_may_not_register_is_told_how_to_ask(
     users: Users, anna: CredentialDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
