@@ -13,6 +13,7 @@ load a name when the program starts, import it: ``from meshp2p import open_node`
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +220,13 @@ if not TYPE_CHECKING:  # type checkers refuse names that do not exist
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        is_collecting = gc.isenabled()
+        gc.disable()  # what is loaded stays, and to look for garbage in it takes a tenth of the time
+        try:
+            value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        finally:
+            if is_collecting:
+                gc.enable()
         return value
 
     def __dir__() -> list[str]:

@@ -1,7 +1,5 @@
 """The address of a node: one host and one port number, for both UDP and TCP."""
 
-from __future__ import annotations
-
 import ipaddress
 from typing import Annotated, Final
 

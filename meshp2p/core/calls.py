@@ -3,8 +3,6 @@
 Fields are positional on the wire and may only be appended.
 """
 
-from __future__ import annotations
-
 import enum
 from typing import Annotated, Final
 

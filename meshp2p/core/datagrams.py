@@ -1,7 +1,5 @@
 """The datagrams between nodes: a body with the reason for the packet, then as much gossip as fits."""
 
-from __future__ import annotations
-
 from typing import Annotated, Final
 
 import msgspec

@@ -1,7 +1,5 @@
 """An entry of a shared map, and the stamp that orders writes."""
 
-from __future__ import annotations
-
 from typing import Annotated, Final
 
 import msgspec

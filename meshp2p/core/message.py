@@ -1,7 +1,5 @@
 """Messages between agents, and the status of each recipient's copy."""
 
-from __future__ import annotations
-
 import enum
 from typing import Annotated, Final, Literal, TypeAlias, get_args
 

@@ -6,8 +6,6 @@ raises the incarnation. Other nodes may declare an incarnation suspect or dead; 
 an incarnation is suspect, dead or left).
 """
 
-from __future__ import annotations
-
 import enum
 import functools
 import hashlib

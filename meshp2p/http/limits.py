@@ -5,7 +5,6 @@ Every wait of the server has a deadline and every buffer a limit, and all of the
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 
 import msgspec
@@ -124,8 +123,7 @@ class HttpRefusal(enum.StrEnum):
     CROWDED_OUT = "crowded_out"
 
 
-@dataclasses.dataclass(slots=True)
-class HttpStats:
+class HttpStats(msgspec.Struct):
     """Counters since the server was created, written only by the server.
 
     ``connections_open``, ``bodies_bytes``, ``requests_waiting`` and ``answers_bytes`` are current levels.
@@ -134,14 +132,14 @@ class HttpStats:
     connections_open: int = 0
     connections_total: int = 0
     requests_total: int = 0
-    responses: dict[tuple[str, int], int] = dataclasses.field(default_factory=dict)
+    responses: dict[tuple[str, int], int] = msgspec.field(default_factory=dict)
     """By the name of the route, empty if there is none, and the status."""
     bodies_bytes: int = 0
     """Request bodies of unfinished requests."""
     requests_waiting: int = 0
     answers_bytes: int = 0
     """Response bodies that are not sent yet."""
-    refused: dict[HttpRefusal, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(HttpRefusal, 0))
+    refused: dict[HttpRefusal, int] = msgspec.field(default_factory=lambda: dict.fromkeys(HttpRefusal, 0))
 
     def count(self, reason: HttpRefusal) -> None:
         self.refused[reason] += 1

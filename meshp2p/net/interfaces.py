@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import ifaddr
 import msgspec
+
+from meshp2p.net.netlink import read_addresses
 
 __all__ = [
     "ADVERTISED_MAX",
@@ -98,11 +99,28 @@ def list_interfaces() -> tuple[Interface, ...]:
     Raises ``OSError`` if the system does not answer.
     """
     found = []
-    for adapter in ifaddr.get_adapters():
-        bindable = [(host, ip.network_prefix) for ip in adapter.ips if _is_bindable(host := _host_of(ip))]
+    for name, index, addresses in _all_addresses():
+        bindable = [(host, prefix) for host, prefix in addresses if _is_bindable(host)]
         hosts, prefixes = tuple(host for host, _ in bindable), tuple(prefix for _, prefix in bindable)
-        found.append(Interface(adapter.nice_name, hosts, prefixes, adapter.index or 0, _flags_of(adapter.nice_name)))
+        found.append(Interface(name, hosts, prefixes, index, _flags_of(name)))
     return tuple(found)
+
+
+def _all_addresses() -> Iterable[tuple[str, int, list[tuple[str, int]]]]:
+    """Return the name and number of each interface that has addresses, and these with the lengths of their
+    prefixes."""
+    if sys.platform == "linux":
+        names = dict(socket.if_nameindex())
+        found: dict[int, list[tuple[str, int]]] = {}
+        for index, host, prefix in read_addresses():
+            found.setdefault(index, []).append((host, prefix))
+        return [(names[index], index, addresses) for index, addresses in found.items() if index in names]
+    import ifaddr  # noqa: PLC0415  # only where it is used
+
+    return [
+        (one.nice_name, one.index or 0, [(_host_of(ip.ip), ip.network_prefix) for ip in one.ips])
+        for one in ifaddr.get_adapters()
+    ]
 
 
 class InterfaceLister:
@@ -194,8 +212,8 @@ def _rank(interface: Interface, address: ipaddress.IPv4Address | ipaddress.IPv6A
     return 1 if address.is_link_local else 0
 
 
-def _host_of(ip: ifaddr.IP) -> str:
-    return ip.ip if isinstance(ip.ip, str) else ip.ip[0].partition("%")[0]
+def _host_of(ip: str | tuple[str, int, int]) -> str:
+    return ip if isinstance(ip, str) else ip[0].partition("%")[0]
 
 
 def _is_bindable(host: str) -> bool:

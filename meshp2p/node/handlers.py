@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from meshp2p.errors import ConfigError, HandlerConflict, MeshError, NodeClosed, PayloadMismatch
@@ -48,8 +48,7 @@ class Declined(Exception):
     """Raised by a handler that does not want a delegated task. The task is offered to another agent."""
 
 
-@dataclasses.dataclass(slots=True)
-class HandlerResult:
+class HandlerResult(msgspec.Struct):
     """How a handler ended: with a payload (None if it returned None), or with an error."""
 
     payload: bytes | None

@@ -6,9 +6,10 @@ import itertools
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
 
 from meshp2p.core.directory.counters import Counters
 from meshp2p.core.record import State
@@ -28,8 +29,7 @@ from meshp2p.version import __version__
 __all__ = ["METRICS", "Measured", "Metric", "expose"]
 
 
-@dataclass(slots=True)
-class Measured:
+class Measured(msgspec.Struct):
     """The parts of one node that have counters and levels."""
 
     node: LocalNode

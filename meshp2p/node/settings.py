@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
-import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -213,6 +211,8 @@ def _find(file: str | os.PathLike[str]) -> Path:
 
 
 def _read_file(path: Path) -> dict[str, _Setting]:
+    import tomllib  # noqa: PLC0415  # only where it is used
+
     try:
         content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
@@ -268,6 +268,8 @@ def _sources(message: str, settings: Mapping[str, _Setting], prefix: str) -> str
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     """Return ``" did you mean 'port'?"`` if a known name is similar."""
+    import difflib  # noqa: PLC0415  # only where it is used
+
     names = list(known)
     same = [one for one in names if one.rpartition(".")[2] == name.rpartition(".")[2]]
     near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.7)

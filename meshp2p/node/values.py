@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-import msgspec.inspect
 
 from meshp2p.errors import ConfigError
 
@@ -72,6 +71,8 @@ def from_json(text: bytes, shape: Any) -> Any:
 def check_shape(shape: Any, field: str = "") -> None:
     """Raise :class:`~meshp2p.errors.ConfigError`, which names the ``field``, unless JSON text can be made into this
     shape."""
+    import msgspec.inspect  # noqa: PLC0415  # only where it is used
+
     shown = f"{field} = {shape!r:.200}" if field else f"{shape!r:.200}"
     try:
         waiting: list[Any] = [msgspec.inspect.type_info(shape)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -45,8 +43,7 @@ NAMED_MAX: Final = 3  # ids in a sentence
 FOUND_MAX: Final = 1000  # findings of one kind
 
 
-@dataclass(frozen=True)
-class HeardReport:
+class HeardReport(msgspec.Struct, frozen=True):
     """A report of another node. Its clock was ahead of ours by ``offset`` seconds; its view has differed from ours for
     ``differs_for`` seconds, 0 if it is equal. With ``is_late`` the node was asked again since, and did not report."""
 
@@ -56,8 +53,7 @@ class HeardReport:
     is_late: bool = False
 
 
-@dataclass(frozen=True)
-class DeadAgent:
+class DeadAgent(msgspec.Struct, frozen=True):
     """An agent that died ``seconds`` ago. ``by`` found it, empty if that is not known."""
 
     id: str
@@ -67,19 +63,18 @@ class DeadAgent:
     is_node: bool
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """All that the verdict is made from. ``own`` is this node's own report. ``leader_for`` is how long the leader leads
     already, in seconds. ``dead`` and ``revoked`` are those of the last minutes, the reason of each by id; ``problems``
     are what the node found out about its network, with the advice."""
 
     own: NodeReport
     agents: Sequence[ListedInstance]
-    reports: Mapping[str, HeardReport] = field(default_factory=dict)
+    reports: Mapping[str, HeardReport] = msgspec.field(default_factory=dict)
     leader: ListedInstance | None = None
     leader_for: float = 0.0
     dead: Sequence[DeadAgent] = ()
-    revoked: Mapping[str, str] = field(default_factory=dict)
+    revoked: Mapping[str, str] = msgspec.field(default_factory=dict)
     problems: Sequence[tuple[str, str, str]] = ()
     not_ready: str = ""
     quorum: int = 0
@@ -280,7 +275,7 @@ def _clocks(facts: Facts) -> Iterator[Finding]:
         text = f"the clocks of {one} and {other} differ by {duration(abs(at - at_other))}"
         yield Finding("wrong_clock", "warning", text, remedy, (one, other))
         return
-    right = statistics.median_low(offsets.values())
+    right = sorted(offsets.values())[(len(offsets) - 1) // 2]
     for name, offset in offsets.items():
         if abs(offset - right) > CLOCK_SECONDS:
             way = "ahead of" if offset > right else "behind"

@@ -4,8 +4,6 @@ They use the frame of :mod:`meshp2p.wire.frame`, with the tag of the mesh, on a 
 differ from those of calls, which use the same codec.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Final
 
 import msgspec

@@ -4,6 +4,9 @@ Bytes from the network are decoded in steps. First the frame is checked. Then a 
 nothing, checks that everything its headers announce is present. Then the MessagePack is decoded into typed messages;
 the types limit every array and text, and unknown fields are skipped. At last, values that no type can limit are
 checked: records and rumours by :mod:`meshp2p.core.validity`, messages and shared maps here.
+
+The modules that define these types do not import ``annotations`` from ``__future__``: msgspec would have to compile
+each annotation when a node starts.
 """
 
 from __future__ import annotations

@@ -8,8 +8,6 @@
 The preamble's first byte begins neither TLS (16) nor HTTP (ASCII), so one port serves all three.
 """
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Iterator
 from typing import Annotated, Final

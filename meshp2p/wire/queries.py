@@ -4,8 +4,6 @@ The transport handles both as opaque bytes (:mod:`meshp2p.net.open_calls`). A pa
 checked. Here it is bytes of a limited length, which the receiving agent decodes.
 """
 
-from __future__ import annotations
-
 import enum
 from typing import Annotated, Any, Final
 

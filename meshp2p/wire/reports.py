@@ -1,8 +1,7 @@
 """What a node tells another about itself, for the status of the whole mesh: the answer to a
 :class:`~meshp2p.wire.queries.ReportRequest`. It contains no payloads."""
 
-from __future__ import annotations
-
+import functools
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -137,7 +136,7 @@ class NodeReport(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(NodeReport).decode
+_decode: Final = functools.partial(msgspec.msgpack.decode, type=NodeReport)  # no decoder until one is needed
 
 
 def encode_report(report: NodeReport) -> bytes:

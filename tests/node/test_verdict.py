@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshp2p.core.record import State
@@ -34,7 +34,7 @@ def facts(own: dict[str, Any] | None = None, *, b: HeardReport | None = None, **
         leader=agents[0],
         leader_for=7300.0,
     )
-    return dataclasses.replace(well, **changes)
+    return msgspec.structs.replace(well, **changes)
 
 
 def heard(offset: float = 0.0, differs_for: float = 0.0, **changes: Any) -> HeardReport:

@@ -6,44 +6,39 @@ input during which it was found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from meshp2p.core.record import Rumour
 
 __all__ = ["CheckAnswered", "Doubted", "Finding", "Findings", "ProbeAnswered", "Suspected", "ViewHeard"]
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeAnswered:
+class ProbeAnswered(msgspec.Struct, frozen=True):
     """The node probed in this period answered."""
 
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ViewHeard:
+class ViewHeard(msgspec.Struct, frozen=True):
     """A node reported the hash of its view by TCP."""
 
     node_id: str
     view: int
 
 
-@dataclass(frozen=True, slots=True)
-class Suspected:
+class Suspected(msgspec.Struct, frozen=True):
     """A suspicion is new, or the suspect refused another node."""
 
     rumour: Rumour
 
 
-@dataclass(frozen=True, slots=True)
-class Doubted:
+class Doubted(msgspec.Struct, frozen=True):
     """Another view holds a listed node dead."""
 
     node_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CheckAnswered:
+class CheckAnswered(msgspec.Struct, frozen=True):
     """A node answered a check."""
 
     node_id: str
