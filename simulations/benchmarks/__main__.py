@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sealing.add_command(commands)
     simulator.add_command(commands)
     options = parser.parse_args(arguments)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled; a process need not do it again
     code: int = options.run(options)
     return code
 

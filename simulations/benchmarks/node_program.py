@@ -8,14 +8,15 @@ of ``CLOCK_MONOTONIC`` in seconds. It ends at the end of its input.
 from __future__ import annotations
 
 import argparse
-import cProfile
 import os
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import trio
 
 import meshp2p
+from meshp2p import open_node
 from simulations.benchmarks.lines import tell
 
 
@@ -38,7 +39,7 @@ class Agent:
 
     async def run(self) -> None:
         with trio.CancelScope() as self._scope:
-            async with meshp2p.open_node(self._config, in_loop=True) as self._node:
+            async with open_node(self._config, in_loop=True) as self._node:
                 async for event in self._node.events():
                     match event:
                         case meshp2p.MemberJoined(instance=instance):
@@ -69,7 +70,7 @@ class Agent:
 
 async def obey(config: meshp2p.NodeConfig) -> None:
     agent = Agent(config)
-    profile = cProfile.Profile()
+    profiles: list[Any] = []
     tell("ready")
     async with trio.open_nursery() as nursery:
         async for line in read_lines():
@@ -82,8 +83,12 @@ async def obey(config: meshp2p.NodeConfig) -> None:
                 case "leave":
                     agent.leave()
                 case "profile" if not rest:
-                    profile.enable()
+                    import cProfile  # noqa: PLC0415  # seldom used, and the start is measured
+
+                    profiles.append(cProfile.Profile())
+                    profiles[-1].enable()
                 case "profile":
+                    profile = profiles.pop()
                     profile.disable()
                     profile.dump_stats(rest)
                     tell("profiled")
