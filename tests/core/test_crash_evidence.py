@@ -83,6 +83,15 @@ def test_a_process_that_came_back_is_watched_anew() -> None:
     assert list(watches(effects)) == ["x"]
 
 
+def test_a_process_that_came_back_while_it_was_suspected_is_watched_anew() -> None:
+    machine, opened = a_watcher("a", "x", "z")
+    hear(machine, [Rumour("x", 1, State.SUSPECT, "a")], now=3.0)
+    effects = hear(machine, [a_record("x", 5, boot=2)], now=3.0) + run_until(machine, 3.0)
+    assert InstanceRecovered in map(type, emitted(effects))
+    assert Unwatch(opened["x"].watch_id) in effects
+    assert list(watches(effects)) == ["x"]
+
+
 def test_a_refusal_that_one_node_found_is_a_suspicion_of_which_the_accused_and_those_who_are_to_check_hear() -> None:
     machine, opened = a_watcher("a", "b", "c", "x", "y")
     effects = refuse(machine, opened["x"])

@@ -14,7 +14,7 @@ from meshp2p.core.calls import Probe
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure, Unwatch, Watch, WatchOpened
-from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft, InstanceUpdated
+from meshp2p.core.events import InstanceChange, InstanceJoined
 from meshp2p.core.record import tag_of
 from meshp2p.core.swim.confirmer import Confirmer
 
@@ -73,16 +73,11 @@ class Watches:
     def notice(self, event: InstanceChange, now: float) -> None:
         """Process a change of the mesh: choose again soon, or at once if a watched node is gone or is another
         process."""
-        match event:
-            case InstanceJoined(record=record) if record.is_node:
-                self._state.timers.set_earlier(Timer.WATCH, now + WATCH_SETTLE)
-            case InstanceUpdated(record=record) if record.id in self._watches:
-                if self._watches[record.id].boot != record.boot:
-                    self._state.timers.set_earlier(Timer.WATCH, now)
-            case InstanceDied(record=record) | InstanceLeft(record=record) if record.id in self._watches:
-                self._state.timers.set_earlier(Timer.WATCH, now)
-            case _:
-                pass
+        records, watch = self._state.members.records, self._watches.get(event.id)
+        if isinstance(event, InstanceJoined) and event.record.is_node:
+            self._state.timers.set_earlier(Timer.WATCH, now + WATCH_SETTLE)
+        elif watch is not None and (event.id not in records or records[event.id].boot != watch.boot):
+            self._state.timers.set_earlier(Timer.WATCH, now)
 
     def handle_look(self, now: float) -> None:
         """Watch the nodes that this node should watch, and no others."""
