@@ -25,7 +25,7 @@ BUDGETS = {
     "net": 3050,
     "node": 5530,
     "recording": 950,
-    "simulation": 8415,
+    "simulation": 8580,
     "store": 1115,
     "testing": 1850,
     "threaded": 1700,

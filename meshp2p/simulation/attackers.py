@@ -93,7 +93,7 @@ class Attackers:
         )
         record = victim.running.own
         incarnation = record.incarnation + self._random.choice((0, 0, 1, 5))
-        match self._random.randrange(0, 6):
+        match self._random.randrange(0, 7):
             case 0:
                 return signer.sign_rumour(Rumour(victim.id, incarnation, State.LEFT, victim.id))
             case 1:
@@ -102,7 +102,9 @@ class Attackers:
                 return Rumour(victim.id, incarnation, State.LEFT, victim.id)
             case 3 if isinstance(record, SignedRecord):  # the signature is that of another record
                 return msgspec.structs.replace(record, incarnation=incarnation + 1, addresses=(liar.address,))
-            case 4:
+            case 4 if isinstance(record, SignedRecord):  # a signature is not about the state
+                return msgspec.structs.replace(record, state=State.SUSPECT)
+            case 5:
                 stolen = Record(*(getattr(record, name) for name in Record.__struct_fields__))
                 stolen = msgspec.structs.replace(stolen, incarnation=incarnation + 1, addresses=(liar.address,))
                 return signer.sign_record(stolen)

@@ -74,18 +74,19 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
     mail = _draw_mail(random.Random(f"{seed}/mail"), names, agents, duration)
     returns, more = _draw_returns(random.Random(f"{seed}/returns"), names, agents, duration)
     mail += more
+    config = _draw_config(random.Random(f"{seed}/config"), nodes)
     security, attacks = _draw_security(random.Random(f"{seed}/trust"), names, faults, duration)
     return Schedule(
         scenario="swarm",
         seed=seed,
         duration=duration,
-        calm=10.0 if mail else 5.0,  # what waits is tried again
+        calm=max(10.0, 1.5 * config.delivery_interval_max) if mail else 5.0,  # what waits is tried again
         nodes=plans,
         agents=agents,
         mail=mail,
         maps=_draw_maps(random.Random(f"{seed}/maps"), names, duration),
         faults=_let_all_meet((*faults, *returns, *attacks), plans),
-        config=_draw_config(random.Random(f"{seed}/config"), nodes),
+        config=config,
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,
         through_wire=draw.random() < 0.1,

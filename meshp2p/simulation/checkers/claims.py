@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from meshp2p.core.calls import Push
+from meshp2p.core.effects import Call
 from meshp2p.core.events import (
     Event,
     InstanceDied,
@@ -13,7 +15,7 @@ from meshp2p.core.events import (
     InstanceUpdated,
     LeadershipChanged,
 )
-from meshp2p.core.record import Record
+from meshp2p.core.record import Item, Record
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
 
@@ -24,7 +26,8 @@ _CHANGES = (InstanceJoined, InstanceUpdated, InstanceSuspected, InstanceRecovere
 
 class Incarnations(Checker):
     """Incarnations never fall, a dead instance returns only with a higher one, LEFT never becomes DEAD, and nobody
-    hears of an incarnation that its owner did not publish. A node that kept its state comes back with a higher one."""
+    hears of an incarnation that its owner did not publish. A node that kept its state comes back with a higher one, and
+    tells nothing of a listed instance that is older than what it lists."""
 
     name = "incarnations"
     watches: tuple[type, ...] = _CHANGES
@@ -42,6 +45,17 @@ class Incarnations(Checker):
         has_kept = host.disk is not None and not host.disk.has_lost
         if has_kept and machine.own.incarnation <= own:
             self.violated(host, f"came back with incarnation {machine.own.incarnation}, had published {own}")
+
+    def tells(self, host: Host, items: tuple[Item, ...]) -> None:
+        seen = self._seen.get(host.key, {})
+        for item in items:
+            before = seen.get(item.id)
+            if before is not None and before.is_live and item.incarnation < before.incarnation:
+                self.violated(host, f"tells of {item.id} incarnation {item.incarnation}, and lists {_name(before)}")
+
+    def calls(self, host: Host, effect: Call) -> None:
+        if type(effect.request) is Push:
+            self.tells(host, effect.request.items)
 
     def event(self, host: Host, event: Event) -> None:
         if not isinstance(event, InstanceEvent):
@@ -88,12 +102,15 @@ def _problem(before: Record, record: Record, event: InstanceEvent) -> str:
         return "its claim to lead was forgotten"
     if isinstance(event, InstanceRecovered) and record.incarnation == before.incarnation:
         return "it recovered without a refutation"
+    if isinstance(event, InstanceSuspected) and record.incarnation != before.incarnation:
+        return "a suspicion publishes nothing"
     return ""
 
 
 class Epochs(Checker):
     """A node that claims to lead claims an epoch above all that it has heard of, and above those of its own earlier
-    terms. No two processes claim the same token. The leader that a node names is the lowest live id of its view."""
+    terms. No two processes claim the same token. The leader that a node names is the lowest live id of its view. A
+    node that hears nobody names none before it has checked the others."""
 
     name = "epochs"
     watches: tuple[type, ...] = (LeadershipChanged, InstanceJoined, InstanceUpdated, InstanceRecovered)
@@ -156,6 +173,8 @@ class Epochs(Checker):
         machine = host.running
         if event.leader_id is None:
             return
+        if machine.hears_nobody and machine.leader_id is not None:
+            self.violated(host, f"hears nobody, is checking the others, and names {machine.leader_id} as leader")
         # Within one call of the machine several events may follow one another: what counts is what it says now.
         lowest = min(machine.records(), key=str.encode, default=None)
         if machine.leader_id not in (None, lowest):

@@ -9,7 +9,7 @@ from meshp2p.core.calls import CallReply, SyncReply, SyncRequest
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MAX
 from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
-from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Fault, Moved
 
@@ -60,9 +60,14 @@ class DialChecker(Checker):
 WATCHES_SECONDS, WATCHES_MAX = 20.0, 10
 """Pauses between the tries of a watch double from half a second, so seven of them fit into the time."""
 
+WATCHED_AFTER = 30.0
+"""Seconds after the last disturbance within which all watches are open: the longest pause before a try is 12.5 s, and
+the nodes must have met before. Chosen, not measured."""
+
 
 class Watching(Checker):
-    """A watch connection that cannot be opened is retried at growing intervals."""
+    """A watch connection that cannot be opened is retried at growing intervals. If all is well, the current process of
+    each node is watched by the nodes before it in the ring."""
 
     name = "watching"
     watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft)
@@ -85,6 +90,19 @@ class Watching(Checker):
         if len(opened) > WATCHES_MAX:
             opened.clear()
             self.violated(host, f"opens a watch of {effect.node_id} more than {WATCHES_MAX} times in 20 s")
+
+    def tick(self) -> None:
+        oracle = self.oracle
+        ring = sorted(oracle.live, key=lambda host: host.id)
+        if oracle.engine.now - oracle.disturbed_at < WATCHED_AFTER or not oracle.is_undisturbed():
+            return
+        if oracle.network.impairments or any(host.running.node_count() != len(ring) for host in ring):
+            return
+        for place, host in enumerate(ring[:OBSERVERS_MAX]):
+            watchers = {line.watcher for line in oracle.network.watches.of(host) if line.is_open}
+            for distance in range(1, 1 + min(oracle.config.watches, len(ring) - 1)):
+                if (watcher := ring[place - distance]) not in watchers:
+                    self.violated(watcher, f"does not watch {host.id} {WATCHED_AFTER:g} s after all was well")
 
 
 class Detours(Checker):

@@ -42,6 +42,8 @@ class Authorship(Checker):
                     self.violated(host, f"gets a rumour about {item.id} that nobody signed: {item.state.name}")
             elif not isinstance(item, SignedRecord):
                 self.violated(host, f"gets a record of {item.id} that nobody signed")
+            elif item.state is State.SUSPECT:
+                self.violated(host, f"gets {item.id} as a suspect by its record, which says nothing of that")
 
     def event(self, host: Host, event: Event) -> None:
         if self.oracle.genuine is not None and isinstance(event, InstanceEvent):

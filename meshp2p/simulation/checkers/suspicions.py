@@ -41,7 +41,8 @@ class Suspicions(Checker):
     """A node that declares a suspect dead has suspected it for as long as the number of independent accusers requires,
     as far as it heard of them by gossip: news from a sync is no independent finding. Confirmers that are suspected
     themselves are not waited for. Gossip about a node that was just heard is no verdict (ADR 0057). Without a
-    suspicion, only a node that refused this node and another one is dead."""
+    suspicion, only a node that refused this node and another one is dead. An accusation from before a refutation
+    makes nobody a suspect."""
 
     name = "suspicions"
     watches: tuple[type, ...] = (InstanceSuspected, InstanceRecovered, InstanceDied, InstanceJoined, InstanceLeft)
@@ -112,6 +113,9 @@ class Suspicions(Checker):
         self._nodes[host.key] = (now, before, nodes)
         if isinstance(event, InstanceSuspected):
             case = self._case(host, event.record.id)
+            heard = case.accusers.get(event.by, -1)
+            if event.by not in ("", host.id) and heard < event.record.incarnation:
+                self.violated(host, f"suspects {event.record.id}, whom {event.by} accused before it refuted")
             case.since, case.nodes = host.now, range(min(before, nodes), max(before, nodes) + 1)
             unlike = (host.id, event.record.id)
             case.others = tuple(

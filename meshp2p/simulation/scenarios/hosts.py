@@ -126,6 +126,45 @@ def _hiccup(draft: Draft) -> None:
         begin = end + 5.0
 
 
+@scenario("well-again", "nodes that were slow, stopped or restarted die long after", least=4, duration=190.0)
+def _well_again(draft: Draft) -> None:
+    slow, stopped, restarted, *_ = draft.random.sample(draft.names, 4)
+    begin = draft.chaos_begin
+    draft.faults += [
+        Crash(begin=begin, end=begin + 15.0, node=restarted, is_silent=True),
+        Crash(begin=begin + 40.0, end=begin + 55.0, node=restarted, is_silent=True),
+        Pause(begin=begin + 56.0, end=begin + 68.0, node=stopped),
+        Slow(begin=begin + 56.0, end=begin + 66.0, node=slow, seconds=0.3),
+        Crash(begin=draft.duration - 30.0, node=slow, is_silent=True),
+        Crash(begin=draft.duration - 15.0, node=stopped, is_silent=True),
+    ]
+
+
+@scenario(
+    "sleeps-on-it",
+    "machines fall asleep one after another while they suspect a node, and do not notice",
+    nodes=8,
+    least=4,
+)
+def _sleeps_on_it(draft: Draft) -> None:
+    dies, *others = draft.random.sample(draft.names, len(draft.names))
+    begin = draft.chaos_begin
+    draft.faults.append(Crash(begin=begin, node=dies, is_silent=True))
+    for number, node in enumerate(others[:-2]):
+        at = round(begin + 2.0 + 0.3 * number, 3)
+        draft.faults.append(Sleep(begin=at, end=at + 20.0, node=node, clock_stops=True))
+
+
+@scenario("seed-leaves", "nodes start just when one of their seeds leaves", nodes=8, least=4)
+def _seed_leaves(draft: Draft) -> None:
+    first, *others = draft.names
+    for number, (leaver, joiner) in enumerate(zip(others[::2], others[1::2], strict=False)):
+        at = draft.chaos_begin + 5.0 * number
+        draft.starts[joiner] = at
+        draft.seeds[joiner] = (leaver, first)
+        draft.faults.append(Leave(begin=at + 0.0003 * draft.random.randrange(1, 5), node=leaver))
+
+
 @scenario("late-news", "a process is stopped while another node dies, and still lists it when it goes on", least=4)
 def _late_news(draft: Draft) -> None:
     stopped, dies = draft.random.sample(draft.names, 2)

@@ -82,6 +82,24 @@ def _sender_dies(draft: Draft) -> None:
 
 
 @scenario(
+    "waits-since-the-start", "the first messages of a node wait while it is restarted twice and sends others", least=3
+)
+def _waits_since_the_start(draft: Draft) -> None:
+    draft.calm = 10.0
+    sender, target, other, *_ = draft.random.sample(draft.names, len(draft.names))
+    begin = draft.chaos_begin
+    draft.mail += [
+        _mail("early", sender, target, begin + 0.1, begin + 2.0, 0.2),
+        _mail("late", sender, other, begin + 8.0, draft.chaos_end, 0.3),
+    ]
+    draft.faults += [
+        Pause(begin=begin, end=begin + 30.0, node=target),
+        Crash(begin=begin + 5.0, end=begin + 7.0, node=sender),
+        Crash(begin=begin + 20.0, end=begin + 22.0, node=sender),
+    ]
+
+
+@scenario(
     "moves-and-dies", "an agent goes to another node while its home stands still, and who wrote to it dies", nodes=5
 )
 def _moves_and_dies(draft: Draft) -> None:

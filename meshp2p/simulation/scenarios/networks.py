@@ -7,12 +7,14 @@ from meshp2p.virtual.faults import (
     Blocked,
     Bursts,
     Crash,
+    Delayed,
     Duplicated,
     Hidden,
     Kind,
     Lossy,
     OneWay,
     Partition,
+    Pause,
     Rejected,
     Reordered,
 )
@@ -54,6 +56,23 @@ def _isolated(draft: Draft) -> None:
     rest = tuple(name for name in draft.names if name not in side)
     begin = round(draft.chaos_begin + draft.random.random(), 3)
     draft.faults.append(Partition(begin=begin, end=draft.chaos_end, groups=(side, rest)))
+
+
+@scenario("isolated-one", "a node of a larger mesh is cut off", nodes=40, duration=60.0)
+def _isolated_one(draft: Draft) -> None:
+    begin = round(draft.chaos_begin + draft.random.random(), 3)
+    one = draft.one()
+    rest = tuple(name for name in draft.names if name != one)
+    draft.faults.append(Partition(begin=begin, end=draft.chaos_end, groups=((one,), rest)))
+
+
+@scenario("old-accusations", "processes are stopped for a moment, and many datagrams are seconds late", nodes=8)
+def _old_accusations(draft: Draft) -> None:
+    draft.faults.append(Delayed(begin=draft.chaos_begin, end=draft.chaos_end, seconds=0.2, jitter=0.1, spikes=0.1))
+    begin = draft.chaos_begin
+    while begin < draft.chaos_end - 4.0:
+        draft.faults.append(Pause(begin=round(begin, 3), end=round(begin + 2.5, 3), node=draft.one()))
+        begin += 4.0
 
 
 @scenario("one-way", "one group cannot send to the other, but hears it")
