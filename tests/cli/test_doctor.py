@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 from collections.abc import Awaitable
@@ -14,6 +15,7 @@ from meshp2p.cli import main
 from meshp2p.cli.doctor import examination, verdict_of
 from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Check, Findings, SeenNode
+from meshp2p.cli.doctor.status import note_status
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Pong, Probe, SyncReply, SyncRequest
 from meshp2p.core.effects import Call
@@ -23,6 +25,7 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.store.credentials import Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.credential import found_mesh
+from tests.http.meshes import open_mesh
 from tests.net.service import CODEC, Node, running
 
 
@@ -190,3 +193,36 @@ async def test_it_says_how_to_join_a_secured_mesh_of_the_same_name(monkeypatch: 
     (check,) = [check for check in examined.findings.checks if check.name == "mesh" and check.state == "broken"]
     assert check.text == "mesh 'studio' is on this network (2 nodes), and this machine is not in it"
     assert "`meshp2p join` here" in check.hint
+
+
+async def test_it_repeats_what_a_node_says_of_the_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_mesh("a", "b") as [a, b]:
+        found = Examination(NodeConfig.of(mesh="default"), 0.5).findings
+        found.nodes = [SeenNode("b", [str(b.addresses[0])], ["seed"], True)]
+        await note_status(NodeConfig.of(mesh="default"), found)
+        [check] = found.checks
+        assert (check.name, check.state) == ("status", "ok")
+        assert check.text.startswith("b finds nothing wrong: 2 agents; both nodes agree; a leads")
+        monkeypatch.setattr("meshp2p.node.verdict.UNREAD_SECONDS", 0.0)
+        monkeypatch.setattr("meshp2p.node.status.CACHE_SECONDS", 0.0)
+        await a.send("b", "\x1b[2J")
+        found.nodes.append(SeenNode("a", [str(a.addresses[0])], ["seed"], True, is_here=True))
+        await note_status(NodeConfig.of(mesh="default"), found)
+        check = found.checks[-1]
+        assert check.state == "warning"
+        assert re.fullmatch(r"b has not read 1 message, the oldest for \d+ m?s \(seen from a\)", check.text)
+        assert "still fetches its messages" in check.hint
+
+
+async def test_no_status_is_no_fault_of_the_network() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and not listened to
+        found = Findings()
+        found.nodes = [SeenNode("a", [f"127.0.0.1:{taken.getsockname()[1]}"], ["seed"], True)]
+        await note_status(NodeConfig.of(mesh="default"), found)
+    [check] = found.checks
+    assert (check.name, check.state) == ("status", "warning")
+    assert "no node tells how the mesh is" in check.text
+    assert found.is_well
+    await note_status(NodeConfig.of(mesh="default"), empty := Findings())
+    assert empty.checks == []

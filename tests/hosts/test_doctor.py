@@ -49,7 +49,8 @@ async def test_a_healthy_lan_has_no_finding_and_the_node_of_another_host_is_seen
         async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, ANY)
     assert (code, report["is_well"]) == (0, True), report
-    assert {check["state"] for check in report["checks"]} == {"ok"}, report
+    states = {check["state"] for check in report["checks"] if check["name"] != "status"}
+    assert states == {"ok"}, report  # a node that is alone for 10 s says so in its status
     (node,) = report["nodes"]
     assert (node["id"], node["is_reachable"], node["is_here"]) == ("a", True, False)
     assert {*node["sources"]} == {"beacon", "mdns"}

@@ -330,7 +330,7 @@ async def test_a_test_query_and_a_notification_are_sent(tmp_path: Path) -> None:
                     if (item.querySelector('.detail').hidden) item.querySelector('.row').click();
                     item.querySelector('select').value = {kind!r};
                     item.querySelector('form input').value = {payload!r};
-                    window.outcome = item.querySelector('.detail > div:last-child > pre');
+                    window.outcome = item.querySelector('form + pre');
                     outcome.textContent = '';
                     item.querySelector('form').requestSubmit();
                 }})()""")

@@ -13,6 +13,7 @@ from meshp2p.cli.doctor.inbound import check_inbound
 from meshp2p.cli.doctor.links import LinkTrial
 from meshp2p.cli.doctor.machine import CALL_TIMEOUT, MachineCheck
 from meshp2p.cli.doctor.members import call_members
+from meshp2p.cli.doctor.status import note_status
 from meshp2p.core.address import Address, parse_address, parse_endpoint
 from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.config import ProtocolConfig
@@ -72,6 +73,7 @@ class Examination:
             if not is_loopback(host) and machine.is_host_own:
                 await self._check_inbound(reached)
             self._note_other_meshes()
+            await note_status(self._config, self.findings)
         finally:
             machine.close()
 

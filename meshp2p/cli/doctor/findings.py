@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["IS_BROKEN", "IS_OK", "IS_WARNING", "Check", "Findings", "SeenNode"]
+__all__ = ["IS_BROKEN", "IS_OK", "IS_WARNING", "Check", "Findings", "SeenNode", "State"]
 
 State = Literal["ok", "warning", "broken"]
 IS_OK: Final[State] = "ok"
