@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, TypeAlias
@@ -180,6 +179,8 @@ class _DateLine:
     def __call__(self) -> bytes:
         second = int(time.time())
         if second != self._second:
+            from email.utils import formatdate  # noqa: PLC0415  # only where it is used
+
             self._second = second
             self._line = b"date: %s\r\n" % formatdate(second, usegmt=True).encode("ascii")
         return self._line

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from importlib import resources
 
 import msgspec
 
@@ -29,6 +28,8 @@ def page_response() -> Response:
 
 @functools.cache
 def _load() -> tuple[bytes, Headers]:
+    from importlib import resources  # noqa: PLC0415  # only where it is used
+
     body = resources.files(__package__).joinpath("page.html").read_bytes()
     body = body.replace(b"const EVIDENCE = {}", b"const EVIDENCE = " + msgspec.json.encode(EVIDENCE_TEXTS))
     policy = "; ".join(

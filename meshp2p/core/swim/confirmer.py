@@ -32,9 +32,10 @@ from meshp2p.core.swim.prober import Prober
 __all__ = ["CRASH_GRACE", "Confirmer"]
 
 CRASH_GRACE = 0.02
-"""Seconds in which a node must answer a ping if its watch connection broke and it refuses connections. At least twice
-the time that the refusal took is allowed. Too low declares nodes dead that a firewall began to block; too high detects
-crashes late. Chosen, not measured."""
+CRASH_GRACE_MIN = 0.005
+"""Seconds in which a node must answer a ping if its watch connection broke and it refuses connections: three of its
+round trips, within these limits, and at least twice the time that the refusal took. Too low declares nodes dead that a
+firewall began to block; too high detects crashes late. Chosen, not measured."""
 
 PROCESS_CHECKS_MAX = 256
 """How many nodes are checked at the same time. Chosen, not measured."""
@@ -189,8 +190,9 @@ class Confirmer:
                 self._findings.append(ViewHeard(node_id, reply.view))
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 check.is_refused = True
-                # if it lives, its ack takes about as long as the refusal did
-                grace = max(CRASH_GRACE, 2 * (now - check.asked_at))
+                # if it lives, its ack takes about as long as the refusal did, and as its acks did before
+                usual = 3 * self._prober.round_trips.get(node_id, CRASH_GRACE)
+                grace = max(CRASH_GRACE_MIN, min(CRASH_GRACE, usual), 2 * (now - check.asked_at))
                 if not check.watched_at:
                     grace = max(grace, self._prober.direct_timeout(node_id, now))
                 state.timers.set(Timer.CHECK, max(now, check.asked_at + grace), node_id)
