@@ -26,7 +26,7 @@ BUDGETS = {
     "node": 5530,
     "recording": 950,
     "simulation": 8580,
-    "store": 1115,
+    "store": 1245,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,

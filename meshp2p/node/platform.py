@@ -280,7 +280,7 @@ class _DirectoryDisk:
             self._messages = MessageStore(directory / "messages.sqlite3", durability)
             self._thread = DiskThread()
             opened.pop_all()
-        self._writer = MessageWriter(self._directory, self._messages, self._thread)
+        self._writer = MessageWriter(self._directory, self._messages, self._thread, durability)
         self._peers = PeerCache(directory / "peers.json", self._thread.run)
         self._recordings = RecordingFiles(self._directory)
 
@@ -302,7 +302,7 @@ class _DirectoryDisk:
         await self._thread.run(lambda: self._recordings.save(name, data))
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
-        return self._messages.load()
+        return self._writer.load()
 
     @property
     def age(self) -> float:
@@ -310,7 +310,7 @@ class _DirectoryDisk:
 
     @property
     def loss(self) -> str | None:
-        missing = self._messages.missing
+        missing = self._writer.missing
         if not missing:
             return None
         return (
@@ -323,5 +323,6 @@ class _DirectoryDisk:
 
     def close(self) -> None:
         self._thread.close()
+        self._writer.close()
         self._messages.close()
         self._directory.close()  # last: it holds the lock

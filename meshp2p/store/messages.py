@@ -1,9 +1,9 @@
 """The message store of a node: outbox and mailboxes, in one SQLite file of keys and values.
 
-The file is in WAL mode. A transaction is stored once its frames are in the log. :meth:`MessageStore.tidy` merges the
-log into the file every ``_CHECKPOINT_PAGES`` pages. A new file, or one with an older schema, is built beside its place
-and moved there when it is complete. So the header of an existing file always tells which program and schema it belongs
-to. The file is locked while it is open, so the index of its log is only in memory.
+The file is in WAL mode. A transaction is stored once its frames are in the log, and the log is merged into the file
+every ``_CHECKPOINT_PAGES`` pages. A new file, or one with an older schema, is built beside its place and moved there
+when it is complete. So the header of an existing file always tells which program and schema it belongs to. The file is
+locked while it is open, so the index of its log is only in memory.
 
 Transactions are counted in the file, and in a small file beside it. If the latter is ahead, committed transactions are
 missing, for example after a damaged log, which SQLite treats as empty.
@@ -27,20 +27,7 @@ from meshp2p.errors import InternalError, StoreError, StoreFull
 from meshp2p.store.age import AgeClock
 from meshp2p.store.counter import Counter
 from meshp2p.store.replacement import replace_durably
-from meshp2p.store.tables import (
-    AGE,
-    MARKS,
-    MIGRATIONS,
-    TRANSACTIONS,
-    has_frames,
-    has_free_pages,
-    mark,
-    merge_log,
-    read_tables,
-    size_of,
-    statements_of,
-    transact,
-)
+from meshp2p.store.tables import AGE, MARKS, MIGRATIONS, TRANSACTIONS, mark, read_tables, statements_of, transact
 
 __all__ = ["Durability", "MessageStore"]
 
@@ -55,8 +42,9 @@ _CHECKPOINT_PAGES: Final = 4000
 """The size of the log, in pages of 4 KiB, that starts a checkpoint. SQLite's default of 1000 costs a third of the
 writes per second; 16,000 gains little and needs 64 MiB of disk."""
 
-_LOOK_BYTES: Final = 512 * 1024
-"""After so many bytes, by :func:`size_of`, look whether there is something to tidy. Chosen, not measured."""
+_FREE_PAGES_MAX: Final = 2048
+"""How many free pages are kept for new data. Above this, and above half of all pages, the file is shrunk. Chosen, not
+measured: 8 MiB."""
 
 _SHRINK_PAGES: Final = 256
 """The maximum number of pages freed after a transaction; it bounds the wait of the next one. Chosen, not measured."""
@@ -84,10 +72,8 @@ class MessageStore:
         self._place: os.stat_result | None = None
         self._log_place: os.stat_result | None = None
         self._counter: Counter | None = None
-        self._transactions = 0
-        self._bytes_until_look = _LOOK_BYTES
-        self.is_untidy: bool = False
-        """Whether :meth:`tidy` has something to do."""
+        self.transactions: int = 0
+        """How many transactions were ever committed."""
         self._age = AgeClock(None)
 
     def load(self) -> list[tuple[Table, bytes, bytes]]:
@@ -108,21 +94,32 @@ class MessageStore:
             if version < len(MIGRATIONS):
                 self._migrate(version)
             kept, marks = self._read_untouched(len(MIGRATIONS))
-            self._transactions = int.from_bytes(marks.get(TRANSACTIONS, b""), "big")
+            self.transactions = int.from_bytes(marks.get(TRANSACTIONS, b""), "big")
             self._age = AgeClock(marks.get(AGE))
             self._counter = Counter(self._beside("-count"))
-            self.missing = max(0, self._counter.value - self._transactions)
+            self.missing = max(0, self._counter.value - self.transactions)
             if self.missing and self._log_path.exists():
                 shutil.copyfile(self._log_path, self._beside("-wal.damaged"))
             self._connection = self._open()
             self._is_loaded = True
-            self._counter.write(self._transactions)
+            self._counter.write(self.transactions)
         return kept
 
     @property
     def age(self) -> float:
         """Return the seconds since the file was created."""
         return self._age.read()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file and its log are where they were made, and the age in the file is valid. If not,
+        :meth:`apply` mends that. Raises ``OSError``."""
+        return self._is_in_place and self._age.new_mark() is None
+
+    @property
+    def _is_in_place(self) -> bool:
+        is_log_there = self._log_place is None or _is_same(_stat(self._log_path), self._log_place)
+        return is_log_there and _is_same(_stat(self._path), self._place)
 
     def apply(self, batches: Sequence[Iterable[Write]]) -> None:
         """Make these writes in order, in one transaction.
@@ -134,69 +131,44 @@ class MessageStore:
         """
         if not self._is_loaded:
             raise InternalError("the message store is written to before it was loaded")
+        statements = list(statements_of(batches))
         with self._failing("written"):
             connection = self._find_place()
+            age = self._age.new_mark()
+            if not statements and age is None:
+                return
+            count = self.transactions + 1
+            statements.append(mark(TRANSACTIONS, count.to_bytes(8, "big")))
+            if age is not None:
+                statements.append(mark(AGE, age))
             try:
-                self._commit(connection, batches)
+                transact(connection, statements)
             except sqlite3.Error as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                     raise
                 # a log that was taken in begins anew, in the room that it has already
-                merge_log(connection)
-                self._commit(connection, batches)
-
-    def apply_briefly(self, batches: Sequence[Iterable[Write]]) -> bool:
-        """Make these writes in order, in one transaction, if that takes no sync and the files are in their places.
-
-        Return False if it takes one, or if a write failed. Then none of the writes was made: :meth:`apply` makes them,
-        or raises.
-        """
-        connection = self._connection
-        if connection is None or self._durability == "power":
-            return False
-        try:
-            if not self._is_in_place(_stat(self._path), _stat(self._log_path)):
-                return False
-            self._commit(connection, batches)
-        except (sqlite3.Error, OSError):
-            return False
-        return True
-
-    def _commit(self, connection: sqlite3.Connection, batches: Sequence[Iterable[Write]]) -> None:
-        statements = list(statements_of(batches))
-        age = self._age.new_mark()
-        if not statements and age is None:
-            return
-        count = self._transactions + 1
-        statements.append(mark(TRANSACTIONS, count.to_bytes(8, "big")))
-        if age is not None:
-            statements.append(mark(AGE, age))
-        transact(connection, statements)
-        self._transactions = count
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                transact(connection, statements)
+        self.transactions = count
         if age is not None:
             self._age.note_kept()
         if self._counter is not None:
             self._counter.write(count)
         if self._log_place is None:
             self._log_place = _stat(self._log_path)
-        self._bytes_until_look -= size_of(batches)
-        if self._bytes_until_look <= 0:
-            self._bytes_until_look = _LOOK_BYTES
-            self.is_untidy = has_frames(self._log_path, _CHECKPOINT_PAGES) or has_free_pages(connection)
 
-    def tidy(self) -> None:
-        """If :attr:`is_untidy`, merge a long log into the file, which syncs both, and free some of many unused pages.
-        A failure does no harm."""
+    def shrink(self) -> None:
+        """Free some unused pages, if there are many. Call it after :meth:`apply`. A failure does no harm."""
         connection = self._connection
-        if connection is None or not self.is_untidy:
+        if connection is None:
             return
-        if has_frames(self._log_path, _CHECKPOINT_PAGES):
-            merge_log(connection)
-        if has_free_pages(connection):
-            with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error):
+            [[free]] = connection.execute("PRAGMA freelist_count")
+            [[pages]] = connection.execute("PRAGMA page_count")
+            if free > _FREE_PAGES_MAX and free > pages // 2:
                 # a page a step, each a row without columns: `execute` would make one step
                 connection.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
-        self.is_untidy = has_free_pages(connection)
 
     def close(self) -> None:
         """Merge the log into the file. What cannot be merged now is merged at the next opening."""
@@ -271,7 +243,7 @@ class MessageStore:
         try:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
             connection.execute(f"PRAGMA synchronous={'FULL' if self._durability == 'power' else 'NORMAL'}")
-            connection.execute("PRAGMA wal_autocheckpoint=0")  # tidy() does that
+            connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit={_CHECKPOINT_PAGES * 4096}")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # which takes the lock
             self._place = _stat(self._path)
@@ -288,9 +260,9 @@ class MessageStore:
         """
         if self._connection is None:
             self._connection = self._open()
-        here, log = _stat(self._path), _stat(self._log_path)
-        if self._is_in_place(here, log):
+        if self._is_in_place:
             return self._connection
+        here, log = _stat(self._path), _stat(self._log_path)
         if here is None:
             self._restore(self._connection)
         elif not _is_same(here, self._place):
@@ -305,9 +277,6 @@ class MessageStore:
             self._connection = None
             self._connection = self._open()
         return self._connection
-
-    def _is_in_place(self, here: os.stat_result | None, log: os.stat_result | None) -> bool:
-        return _is_same(here, self._place) and (self._log_place is None or _is_same(log, self._log_place))
 
     def _restore(self, connection: sqlite3.Connection) -> None:
         """Copy the open file, which has no name any more, to its place."""

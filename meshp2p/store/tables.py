@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from meshp2p.core.effects import Delete, Put, Table, Write
@@ -19,12 +16,8 @@ __all__ = [
     "MIGRATIONS",
     "TRANSACTIONS",
     "Statement",
-    "has_frames",
-    "has_free_pages",
     "mark",
-    "merge_log",
     "read_tables",
-    "size_of",
     "statements_of",
     "transact",
 ]
@@ -53,13 +46,6 @@ Tables keep their rowid: WITHOUT ROWID halves the writes per second for values o
 pages.
 """
 
-_FREE_PAGES_MAX: Final = 2048
-"""How many free pages are kept for new data. Above this, and above half of all pages, the file is shrunk. Chosen, not
-measured: 8 MiB."""
-
-ROW_BYTES: Final = 512
-"""Stands for the cost of a row beside its value. Chosen, not measured."""
-
 _CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
 """The number of rows in one statement. Each statement releases the interpreter's lock, and may wait long to get it
 back."""
@@ -76,32 +62,6 @@ def transact(connection: sqlite3.Connection, statements: list[Statement]) -> Non
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def has_frames(log_path: Path, count: int) -> bool:
-    """Return whether the log has so many frames, in pages of 4 KiB. One that began anew still has frames of its earlier
-    round, with other salts than its header: SQLite's file format §4.1."""
-    try:
-        with log_path.open("rb", buffering=0) as log:
-            salts = os.pread(log.fileno(), 8, 16)
-            return len(salts) == 8 and os.pread(log.fileno(), 8, 32 + (count - 1) * (24 + 4096) + 8) == salts
-    except OSError:
-        return False
-
-
-def merge_log(connection: sqlite3.Connection) -> None:
-    """Merge the log into the file, as far as that is possible now."""
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def has_free_pages(connection: sqlite3.Connection) -> bool:
-    """Return whether the file should be shrunk."""
-    with contextlib.suppress(sqlite3.Error):
-        [[free]] = connection.execute("PRAGMA freelist_count")
-        [[pages]] = connection.execute("PRAGMA page_count")
-        return bool(free > _FREE_PAGES_MAX and free > pages // 2)
-    return False
 
 
 def read_tables(
@@ -129,11 +89,6 @@ def mark(key: bytes, value: bytes) -> Statement:
 
 def _crc(key: bytes, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(key))
-
-
-def size_of(batches: Sequence[Iterable[Write]]) -> int:
-    """Return the bytes of these values, and ``ROW_BYTES`` for each write."""
-    return sum(ROW_BYTES + (len(write.value) if isinstance(write, Put) else 0) for batch in batches for write in batch)
 
 
 def statements_of(batches: Sequence[Iterable[Write]]) -> Iterator[Statement]:

@@ -192,16 +192,15 @@ def test_the_log_does_not_grow_without_end_and_what_was_deleted_is_given_back(pa
     with opened(path) as store:
         for start in range(0, 40_000, 1000):
             store.apply([tuple(put(number) for number in range(start, start + 1000))])
-            store.tidy()
         full = path.stat().st_size
         assert full > 32 * 2**20
         assert log.stat().st_size < 32 * 2**20
         for start in range(0, 40_000, 1000):
             store.apply([tuple(delete(number) for number in range(start, start + 1000))])
-            store.tidy()
+            store.shrink()
         for number in range(200):
             store.apply([(put(number), delete(number))])
-            store.tidy()
+            store.shrink()
     assert path.stat().st_size < full // 3
 
 
