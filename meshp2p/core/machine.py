@@ -183,13 +183,14 @@ class Machine(View):
             reply = self._swim.receive_call(ticket, request, now)
         return reply, self._conclude(now)
 
-    def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
-        """Receive the outcome of a :class:`~meshp2p.core.effects.Store`: all writes were made, or none, for this
-        reason.
+    def receive_stored(self, numbers: Sequence[int], failure: str | None, now: float) -> list[Effect]:
+        """Receive the outcome of each :class:`~meshp2p.core.effects.Store` with one of these numbers, in their order:
+        all writes were made, or none, for this reason.
 
         It concerns messages and changes no member, so unlike other inputs it does not check for a suspension.
         """
-        self._state.keeping.receive_stored(number, failure, now)
+        for number in numbers:
+            self._state.keeping.receive_stored(number, failure, now)
         return self._conclude(now)
 
     def receive_persisted(self, failure: str | None, now: float) -> list[Effect]:

@@ -132,7 +132,8 @@ class Driver:
         self._backlog.extend(effects)
         while self._backlog:
             perform(self._backlog.popleft(), self)
-        self._sleep.deadline = min(self._sleep.deadline, self.machine.next_deadline())
+        if (deadline := self.machine.next_deadline()) < self._sleep.deadline:
+            self._sleep.deadline = deadline
         for event, holds in self._conditions.items():
             if holds():
                 event.set()
@@ -387,8 +388,7 @@ class Driver:
         self.stats.stores_failed += failure is not None
         self.stats.transactions += failure is None
         self.stats.stores += len(stores)
-        now = trio.current_time()
-        self.perform([effect for store in stores for effect in self.machine.receive_stored(store.number, failure, now)])
+        self.perform(self.machine.receive_stored(tuple(store.number for store in stores), failure, trio.current_time()))
 
 
 async def _rest(guard: MachineGuard, seconds: float) -> None:

@@ -48,7 +48,8 @@ class StoreWriter:
                 if self._waiting:
                     taken, self._waiting = self._waiting, []
                     await self._write(taken)
-                    await trio.lowlevel.checkpoint()  # what other tasks store now is written together
+                    if self._waiting:
+                        await trio.lowlevel.checkpoint()  # what other tasks store now is written together
                 else:
                     self._has_news = trio.Event()
                     await self._has_news.wait()

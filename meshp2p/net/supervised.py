@@ -70,8 +70,8 @@ class SupervisedMachine(Machine):
         self._note(effects)
         return reply, effects
 
-    def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
-        return self._run(now, super().receive_stored, number, failure, now)
+    def receive_stored(self, numbers: Sequence[int], failure: str | None, now: float) -> list[Effect]:
+        return self._run(now, super().receive_stored, numbers, failure, now)
 
     def receive_persisted(self, failure: str | None, now: float) -> list[Effect]:
         return self._run(now, super().receive_persisted, failure, now)

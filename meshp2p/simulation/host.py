@@ -246,7 +246,7 @@ class Host(SecuredComputer):
 
     def _receive_stored(self, number: int, failure: str | None) -> None:
         self._mark(self._engine.now)
-        self._perform(self.running.receive_stored(number, failure, self.now), 0)
+        self._perform(self.running.receive_stored((number,), failure, self.now), 0)
 
     def _receive_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         reply = self._check_reply(reply, peer)

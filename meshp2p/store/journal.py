@@ -93,10 +93,10 @@ class Journal:
 
     def append(self, batches: Sequence[Sequence[Write]], transactions: int) -> bool:
         """Append these writes, which come after those of a store with so many transactions. Return False if that is not
-        possible; then the journal is as it was."""
+        possible; then the journal is as it was. Call :meth:`is_in_place` before the first one."""
+        if self._place is None:
+            return False
         try:
-            if not self._is_in_place():
-                return False
             if not self.size:
                 self._base, self._records = transactions, 0
             body = _encode([(write.table, write.key, _value_of(write)) for batch in batches for write in batch])
@@ -109,9 +109,8 @@ class Journal:
             if self.size:
                 os.pwrite(self._file, header, 0)
         except OSError:
-            if self._file >= 0:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._file, self.size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self.size)
             return False
         self._records += 1
         self.size += len(record)
@@ -133,13 +132,14 @@ class Journal:
         """Close the file, and remove it if nothing is in it."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
-                if not self.size and self._is_in_place():
+                if not self.size and self.is_in_place():
                     self._path.unlink()
             os.close(self._file)
             self._file = -1
 
-    def _is_in_place(self) -> bool:
-        """Return whether the file is at its place. If there is none, and nothing was in it, make it."""
+    def is_in_place(self) -> bool:
+        """Return whether the file is at its place. If there is none, and nothing was in it, make it. Raises
+        ``OSError``."""
         try:
             found = self._path.stat()
         except FileNotFoundError:

@@ -39,6 +39,9 @@ WRITE_BYTES_MAX: Final = 1024 * 1024
 JOURNAL_BYTES_MAX: Final = 16 * 1024 * 1024
 """The size of the journal at which the store takes it over. Chosen, not measured."""
 
+CHECK_SECONDS: Final = 0.05
+"""How often it is checked whether the directory and its files were removed. Chosen, not measured."""
+
 LOCAL_SYSTEMS: Final = frozenset(("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"))
 """The file systems on which the node's own thread writes. Others may be on a server that does not answer."""
 
@@ -77,7 +80,7 @@ class MessageWriter:
         self._may_be_quick = durability == "process" and is_local(directory.path)
         self._is_quick = self._may_be_quick
         self._pause = PAUSE_MIN
-        self._pause_ends = -math.inf
+        self._pause_ends = self._next_check = -math.inf
 
     def load(self) -> list[tuple[Table, bytes, bytes]]:
         """Return all stored data, table by table and in the order of keys. Call it once, before :meth:`write`. Raises
@@ -120,13 +123,15 @@ class MessageWriter:
         """Write to the journal, if that may be done here. Return whether it was."""
         if not (self._is_quick and self._thread.is_idle and batches and _size_of(batches) <= WRITE_BYTES_MAX):
             return False
-        self._directory.check()
         began = self._clock()
-        try:
-            if not self._messages.is_current:
+        if began >= self._next_check:
+            self._directory.check()
+            try:
+                if not (self._messages.is_current and self._journal.is_in_place()):
+                    return False
+            except OSError:
                 return False
-        except OSError:
-            return False
+            self._next_check = began + CHECK_SECONDS
         waits = self._count_waits()
         is_written = self._journal.append(batches, self._messages.transactions)
         seconds = self._clock() - began

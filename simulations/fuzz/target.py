@@ -320,7 +320,7 @@ class Target:
                     self._disk[write.table, write.key] = write.value
                 else:
                     self._disk.pop((write.table, write.key), None)
-            self._take(self.machine.receive_stored(store.number, failure, self.now))
+            self._take(self.machine.receive_stored([store.number], failure, self.now))
 
     # The laws
 

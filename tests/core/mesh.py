@@ -246,7 +246,7 @@ class Mesh:
                     self.disks[key][write.table, write.key] = write.value
                 else:
                     self.disks[key].pop((write.table, write.key), None)
-            self._perform(key, machine.receive_stored(store.number, failure, self.now))
+            self._perform(key, machine.receive_stored([store.number], failure, self.now))
 
         self.storing[key] = self.storing.get(key, 0) + 1
         self._at(self.now + self.delay, finish)

@@ -327,7 +327,7 @@ def step_of_messages(driver: Driver, name: str, argument: object) -> None:
                 driver.persists.pop()
                 driver.take(machine.receive_persisted(argument, now))
             if driver.stores:
-                driver.take(machine.receive_stored(driver.stores.pop(0).number, argument, now))
+                driver.take(machine.receive_stored([driver.stores.pop(0).number], argument, now))
         case "abandon", int():
             machine.abandon(argument)
         case _:

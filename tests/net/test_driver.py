@@ -157,9 +157,9 @@ class Bench:
         self.stored: list[tuple[int, str | None]] = []
         """What the machine was told of the stores that tests made."""
 
-        def note(number: int, failure: str | None, _now: float) -> list[Effect]:
-            self.stored.append((number, failure))
-            return [Resolve(number, Done())]
+        def note(numbers: Sequence[int], failure: str | None, _now: float) -> list[Effect]:
+            self.stored += [(number, failure) for number in numbers]
+            return [Resolve(number, Done()) for number in numbers]
 
         if store is not None:
             machine.receive_stored = note  # type: ignore[method-assign, assignment]

@@ -63,7 +63,7 @@ class Bench:
             if isinstance(effect, Persist) and self.has_disk:
                 self.take(self.machine.receive_persisted(None, self.now))
             elif isinstance(effect, Store):
-                self.take(self.machine.receive_stored(effect.number, None, self.now))
+                self.take(self.machine.receive_stored([effect.number], None, self.now))
         return effects
 
     def run(self, until: float) -> None:

@@ -137,7 +137,7 @@ def test_payloads_are_not_in_it() -> None:
     process.recorder.write_state(machine, now)
     for effect in effects:
         if isinstance(effect, Store):
-            effects += machine.receive_stored(effect.number, None, now)
+            effects += machine.receive_stored([effect.number], None, now)
     assert any(isinstance(effect, Call) and isinstance(effect.request, Deliver) for effect in effects)
     process.recorder.write_state(machine, now)
     machine.offer("test", (Address("192.0.2.1", 7),), None, now)
