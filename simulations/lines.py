@@ -22,7 +22,7 @@ BUDGETS = {
     "discovery": 1050,
     "guard": 430,
     "http": 2430,
-    "net": 3050,
+    "net": 3080,
     "node": 5530,
     "recording": 950,
     "simulation": 8580,

@@ -15,25 +15,38 @@ __all__ = ["STORE_SECONDS_MAX", "StoreWriter", "WriteBatches"]
 STORE_SECONDS_MAX: Final = 5.0
 """How long the end of a node waits for stores that are not written yet. Chosen, not measured."""
 
-WriteBatches = Callable[[Sequence[tuple[Write, ...]]], Awaitable[None]]
-"""Performs all of these writes or none. Raises :class:`~meshp2p.errors.StoreError`."""
+WriteBatches = Callable[[Sequence[tuple[Write, ...]]], Awaitable[None] | None]
+"""Performs all of these writes or none: at once, or while what it returns is awaited. Raises
+:class:`~meshp2p.errors.StoreError`."""
 
 
 class StoreWriter:
     """Writes stores in order. ``conclude(stores, failure)`` gets the result of each transaction: its stores, and the
-    failure or None."""
+    failure or None.
+
+    If the last transaction was made at once, so is the next one, without a switch to the task. Further stores wait
+    until all tasks that are ready have run, so that they are written together.
+    """
 
     def __init__(self, write: WriteBatches, conclude: Callable[[list[Store], str | None], None]) -> None:
         self._write_batches = write
         self._conclude = conclude
         self._waiting: list[Store] = []
+        self._begun: tuple[list[Store], Awaitable[None]] | None = None
+        """A transaction that could not be made at once."""
+        self._is_quick = False
+        self._may_write_at_once = False
         self._scope = trio.CancelScope(shield=True)
         self._is_ending = False
         self._has_news = trio.Event()
 
     def put(self, store: Store) -> None:
-        self._waiting.append(store)
         self._has_news.set()
+        if self._may_write_at_once:
+            self._may_write_at_once = False
+            self._begin([store])
+        else:
+            self._waiting.append(store)
 
     def end(self) -> None:
         """Write the waiting stores, for at most ``STORE_SECONDS_MAX``; then :meth:`run` returns."""
@@ -43,25 +56,55 @@ class StoreWriter:
 
     async def run(self) -> None:
         """Write stores until :meth:`end`."""
-        with self._scope:
-            while self._waiting or not self._is_ending:
-                if self._waiting:
-                    taken, self._waiting = self._waiting, []
-                    await self._write(taken)
-                    if self._waiting:
-                        await trio.lowlevel.checkpoint()  # what other tasks store now is written together
-                else:
-                    self._has_news = trio.Event()
-                    await self._has_news.wait()
+        try:
+            with self._scope:
+                await self._run()
+        finally:
+            self._may_write_at_once = False
 
-    async def _write(self, stores: list[Store]) -> None:
+    async def _run(self) -> None:
+        while self._begun or self._waiting or not self._is_ending:
+            if not self._begun and self._waiting:
+                taken, self._waiting = self._waiting, []
+                self._begin(taken)
+            if self._begun is not None:
+                (stores, writing), self._begun = self._begun, None
+                await self._finish(stores, writing)
+            elif self._waiting:
+                await trio.lowlevel.checkpoint()  # what other tasks store now is written together
+            else:
+                self._has_news = trio.Event()
+                self._may_write_at_once = self._is_quick
+                await self._has_news.wait()
+                self._may_write_at_once = False
+
+    def _begin(self, stores: list[Store]) -> None:
+        """Make a transaction, if that is possible at once."""
+        try:
+            writing = self._write_batches([store.writes for store in stores])
+        except StoreError as error:
+            self._conclude(stores, str(error))
+            return
+        self._is_quick = writing is None
+        if writing is None:
+            self._conclude(stores, None)
+        else:
+            self._begun = (stores, writing)
+
+    async def _finish(self, stores: list[Store], writing: Awaitable[None]) -> None:
         failure: str | None = None
         try:
-            await self._write_batches([store.writes for store in stores])
+            await writing
         except StoreError as error:
             if len(stores) > 1:  # one that is refused, for its size or its place, must not take the others with it
                 for store in stores:
-                    await self._write([store])
+                    await self._write_alone(store)
                 return
             failure = str(error)
         self._conclude(stores, failure)
+
+    async def _write_alone(self, store: Store) -> None:
+        self._begin([store])
+        if self._begun is not None:
+            (stores, writing), self._begun = self._begun, None
+            await self._finish(stores, writing)

@@ -11,7 +11,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -101,9 +101,10 @@ class Disk(Protocol):
         """Return what was stored and not deleted, table by table and in the order of keys. Call it before the first
         :meth:`store`. Raises :class:`~meshp2p.errors.StoreError` if the stored messages cannot be read."""
 
-    async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
-        """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`. When this
-        returns, they are on disk. Cancel-safe: then it is unknown whether they are."""
+    def store(self, batches: Sequence[tuple[Write, ...]]) -> Awaitable[None] | None:
+        """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`. They are
+        on disk when this returns None, or when its result was awaited. Cancel-safe: then it is unknown whether they
+        are."""
 
     async def save_recording(self, name: str, data: bytes) -> None:
         """Write a recording, and remove the oldest. Names are in the order of time. Raises
@@ -296,7 +297,8 @@ class _DirectoryDisk:
     async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
         await self._peers.save(peers)
         with contextlib.suppress(StoreError):  # it is told with what cannot be kept
-            await self.store([])
+            if (storing := self.store([])) is not None:
+                await storing
 
     async def save_recording(self, name: str, data: bytes) -> None:
         await self._thread.run(lambda: self._recordings.save(name, data))
@@ -318,8 +320,8 @@ class _DirectoryDisk:
             " and what was acknowledged then may be handed out again"
         )
 
-    async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
-        await self._writer.write(batches)
+    def store(self, batches: Sequence[tuple[Write, ...]]) -> Awaitable[None] | None:
+        return self._writer.write(batches)
 
     def close(self) -> None:
         self._thread.close()

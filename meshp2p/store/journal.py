@@ -96,6 +96,8 @@ class Journal:
         possible; then the journal is as it was. Call :meth:`is_in_place` before the first one."""
         if self._place is None:
             return False
+        if not any(batches):
+            return True
         try:
             if not self.size:
                 self._base, self._records = transactions, 0

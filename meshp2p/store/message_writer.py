@@ -12,7 +12,7 @@ import math
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -102,16 +102,18 @@ class MessageWriter:
         places = sorted(found, key=lambda place: (order.index(place[0]), place[1]))
         return [(table, key, found[table, key]) for table, key in places]
 
-    async def write(self, batches: Sequence[tuple[Write, ...]]) -> None:
+    def write(self, batches: Sequence[tuple[Write, ...]]) -> Awaitable[None] | None:
         """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`.
 
-        Cancel-safe: it is then unknown whether they are made; later calls come after it. Without any writes, the store
+        Return None if they were made at once; otherwise they are made while the result is awaited. Then it is
+        cancel-safe: it is unknown whether they are made, and later calls come after it. Without any writes, the store
         takes over the journal.
         """
         if not self._append(batches):
-            await self._thread.run(lambda: self._write_in_thread(batches))
-        elif self._journal.size > JOURNAL_BYTES_MAX:
+            return self._thread.run(lambda: self._write_in_thread(batches))
+        if self._journal.size > JOURNAL_BYTES_MAX:
             self._thread.post(self._merge)
+        return None
 
     def close(self) -> None:
         """Let the store take over the journal. What it cannot take over now stays in the journal."""
@@ -151,8 +153,8 @@ class MessageWriter:
 
     def _merge(self) -> None:
         """Let the store take over the journal in one transaction. Raises :class:`~meshp2p.errors.StoreError`."""
-        pending = self._journal.pending
-        if pending:
+        if self._journal.size:
+            pending = self._journal.pending
             # writes of one kind to one table take one statement for many
             self._messages.apply([sorted(pending.values(), key=lambda one: (isinstance(one, Put), one.table, one.key))])
             with contextlib.suppress(OSError):

@@ -77,16 +77,20 @@ class Disk:
             self.places.append(HERE)
         return is_written
 
+    async def make(self, batches: Sequence[tuple[Write, ...]]) -> None:
+        if (writing := self.writer.write(batches)) is not None:
+            await writing
+
     async def start(self) -> None:
         """Make the first write, which also stores the age, in the thread."""
-        await self.writer.write([])
+        await self.make([])
 
     async def write(self, times: int = 1, size: int = 100) -> list[str]:
         """Write so often, and return where that was done, without the takeovers of the journal."""
         made: list[str] = []
         for _ in range(times):
             self.count += 1
-            await self.writer.write([(put(self.count, size),)])
+            await self.make([(put(self.count, size),)])
             made.append(self.places[-1])
             with trio.fail_after(60):
                 while not self.thread.is_idle:
@@ -249,12 +253,12 @@ async def test_nothing_is_lost_while_the_store_refuses_and_each_write_says_why(
     with monkeypatch.context() as patched:
         patched.setattr(messages, "transact", fail)
         with pytest.raises(StoreFull, match="no room"):
-            await disk.writer.write([(put(98, WRITE_BYTES_MAX + 1),)])
+            await disk.make([(put(98, WRITE_BYTES_MAX + 1),)])
         assert await disk.write(2) == [HERE] * 2
         disk.journal.append = lambda *_: False  # type: ignore[method-assign]
         for _ in range(2):
             with pytest.raises(StoreFull, match="no room"):
-                await disk.writer.write([(put(99),)])
+                await disk.make([(put(99),)])
     disk.kill()
     assert keys_in(tmp_path) == [*range(1, 6)]
 
@@ -298,7 +302,7 @@ async def test_a_removed_directory_is_refused_whatever_the_thread(tmp_path: Path
     for is_quick in (True, False):
         disk.writer._is_quick = is_quick
         with pytest.raises(StoreError, match="removed or replaced"):
-            await disk.writer.write([(put(9),)])
+            await disk.make([(put(9),)])
     disk.close()
 
 
@@ -313,14 +317,14 @@ async def test_writes_keep_their_order_while_the_thread_of_the_disk_is_busy(tmp_
     ended: list[str] = []
 
     async def write(name: str, batch: tuple[Write, ...]) -> None:
-        await disk.writer.write([batch])
+        await disk.make([batch])
         ended.append(name)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write, "large", (put(5, WRITE_BYTES_MAX + 1), put(6)))
         await trio.testing.wait_all_tasks_blocked()
         with trio.move_on_after(0):  # it is written all the same
-            await disk.writer.write([(Delete(Table.OUTGOING, put(5).key),)])
+            await disk.make([(Delete(Table.OUTGOING, put(5).key),)])
         nursery.start_soon(write, "small", (Delete(Table.OUTGOING, put(6).key),))
         await trio.testing.wait_all_tasks_blocked()
         assert ended == []
@@ -338,12 +342,12 @@ async def test_the_store_takes_a_long_journal_over_in_the_thread_of_the_disk_and
     await disk.start()
     sizes: list[int] = []
     for start in range(0, 6_000, 10):
-        await disk.writer.write([tuple(put(number, 1000) for number in range(start, start + 10))])
+        await disk.make([tuple(put(number, 1000) for number in range(start, start + 10))])
         sizes.append((tmp_path / "messages.journal").stat().st_size)
     assert disk.places.count(DISK) >= 5
     assert disk.places.count(HERE) > 300
     assert max(sizes) < 1_100_000
-    await disk.writer.write([])
+    await disk.make([])
     assert disk.journal.size == 0
     disk.kill()
     assert len(keys_in(tmp_path)) == 6_000
@@ -354,7 +358,7 @@ async def test_what_is_deleted_soon_never_reaches_the_store(tmp_path: Path) -> N
     await disk.start()
     before = (tmp_path / "messages.sqlite3-wal").stat().st_size
     for number in range(2000):
-        await disk.writer.write([(put(number, 5000),), (Delete(Table.OUTGOING, put(number).key),)])
+        await disk.make([(put(number, 5000),), (Delete(Table.OUTGOING, put(number).key),)])
     assert (tmp_path / "messages.sqlite3-wal").stat().st_size - before < 100_000
     disk.close()
     assert not (tmp_path / "messages.journal").exists()
@@ -384,13 +388,13 @@ def test_it_holds_what_a_dictionary_would_whatever_ends_the_process_and_whoever_
         await disk.start()
         for step in steps:
             if isinstance(step, tuple):
-                await disk.writer.write([step])
+                await disk.make([step])
                 for write in step:
                     expected.pop((write.table, write.key), None)
                     if isinstance(write, Put):
                         expected[write.table, write.key] = write.value
             elif step == "take over":
-                await disk.writer.write([])
+                await disk.make([])
             elif step in ("slow", "quick"):
                 disk.writer._is_quick = step == "quick"
             else:
@@ -465,8 +469,8 @@ async def test_what_a_store_has_taken_over_is_not_taken_again_from_a_journal_tha
         raise OSError(errno.EIO, "no")
 
     monkeypatch.setattr(os, "ftruncate", fail)
-    await disk.writer.write([])
-    await disk.writer.write([(Delete(Table.OUTGOING, put(2).key),)])
+    await disk.make([])
+    await disk.make([(Delete(Table.OUTGOING, put(2).key),)])
     monkeypatch.undo()
     disk.kill()
     assert keys_in(tmp_path) == [1, 3]
@@ -477,7 +481,7 @@ def _write_until_killed(path: Path, said: int) -> None:
         disk = Disk(path)
         for number in range(1_000_000):
             size = WRITE_BYTES_MAX + 1 if number % 50 == 0 else 100  # by turns in both threads
-            await disk.writer.write([(put(number, size),)])
+            await disk.make([(put(number, size),)])
             os.write(said, b"%d\n" % number)
 
     trio.run(write)
