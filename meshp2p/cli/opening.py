@@ -14,6 +14,7 @@ import trio
 from meshp2p.cli.ask import open_client
 from meshp2p.cli.output import warn, write_line
 from meshp2p.client.node_requests import decode, made
+from meshp2p.errors import ConfigError
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import is_loopback
 from meshp2p.node.secured_meshes import choose_mesh, find_credential
@@ -27,6 +28,8 @@ _TOKEN_SECONDS = 12 * 3600  # as long as a session: chosen, not measured
 
 
 async def open_page(options: argparse.Namespace) -> int:
+    if options.admin and os.environ.get(TOKEN_VARIABLE):
+        raise ConfigError(f"--admin shows the certificate of this machine, not a token: unset {TOKEN_VARIABLE}")
     async with open_client(options, token=_make_token(options)) as client:
         link = await client.session_link()
     url = _shown(link)

@@ -71,12 +71,12 @@ class Administration:
         if "invite" not in self.actions:
             who = "one that `meshp2p trust` lists with 'may invite'"
             raise BadRequest(403, f"the machine of this node may not invite others: run `meshp2p invite` on {who}")
-        self.end_invitation()
         served = _Served(Invitation(JoinCode.draw(), trio.current_time() + CODE_SECONDS))
         try:
             port: int = await self._nursery.start(self._serve, served)
         except StartError as error:
             raise BadRequest(503, str(error)) from error
+        self.end_invitation()
         self._served, self._at = served, str(Address(self._advertised_host(), port))
         _log.warning("an invitation is open at %s, for the caller %s", self._at, by)
         return self._show(served)

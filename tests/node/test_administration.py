@@ -181,6 +181,23 @@ async def test_a_new_invitation_ends_the_one_before_and_it_can_be_ended(anna: Cr
         assert await caller.status("GET", "/invitation", **proof) == 404
 
 
+async def test_of_several_that_are_asked_for_at_a_time_one_is_open(anna: CredentialDirectory) -> None:
+    async with meshp2p.open_node(**OPTIONS) as node, calling(node, anna) as caller:
+        proof, made = await key_of(node, anna), []
+
+        async def invite() -> None:
+            made.append((await caller.ask("POST", "/invitation", **proof)).json()["command"])
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(invite)
+        kept = (await caller.ask("GET", "/invitation", **proof)).json()["command"]
+        for command in set(made) - {kept}:
+            with pytest.raises(JoinFailed, match="connection"):
+                await join(command)
+        assert (await join(kept)).machine.label == "bert"
+
+
 async def test_wrong_codes_are_noted_and_end_an_invitation(anna: CredentialDirectory) -> None:
     async with meshp2p.open_node(**OPTIONS) as node, calling(node, anna) as caller:
         proof = await key_of(node, anna)

@@ -196,3 +196,11 @@ async def test_a_real_browser_keeps_the_session_from_a_page_of_another_port(
         assert set(answers) <= {"failed", "opaque 0 "}
         assert {member.id for member in node.members()} == {"home", "mine"}
         assert token.encode() not in seen
+
+
+def test_the_link_of_an_admin_takes_no_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MESHP2P_TOKEN", "x")
+    assert main(["open", "--admin", "--node", "127.0.0.1:1"]) == 2
+    assert "unset MESHP2P_TOKEN" in capsys.readouterr().err
