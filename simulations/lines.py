@@ -25,12 +25,12 @@ BUDGETS = {
     "net": 3080,
     "node": 5530,
     "recording": 950,
-    "simulation": 8580,
+    "simulation": 8765,
     "store": 1245,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,
-    "virtual": 885,
+    "virtual": 930,
     "wire": 1550,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from meshp2p.core.calls import CallReply, DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
@@ -41,6 +43,8 @@ class Agent:
         self.has_ended = False
         self.beats: int = 0
         self.report: tuple[str, str] = ("busy", "")
+        self.lost: set[int] = set()
+        """The tickets whose answers are lost."""
         self.listed: Listed | None = None
         """What its home knew at the last request; None if another node was asked."""
 
@@ -71,8 +75,10 @@ class Agents:
         oracle: Oracle,
         engine: Engine,
         watcher: Watcher[Host],
+        seed: int,
     ) -> None:
         self._oracle = oracle
+        self._draw = random.Random(f"{seed}/agents")
         self._watcher = watcher
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
@@ -111,9 +117,9 @@ class Agents:
                 continue
             self._count += 1
             self._tickets[self._count] = agent
-            if host.ask(self._count, Deregister(agent.plan.id)) is None:
+            if self._draw.random() < agent.plan.loses or host.ask(self._count, Deregister(agent.plan.id)) is None:
                 return
-            self._tickets.pop(self._count, None)
+            del self._tickets[self._count]
 
     def _reached(self, agent: Agent, key: str) -> Host | None:
         """Return the host with this key, if a process runs there that the agent can reach."""
@@ -137,7 +143,17 @@ class Agents:
             agent.ticket = self._count
             self._tickets[self._count] = agent
             agent.listed = _listed(host) if host.is_home_of(plan.id) else None
-            refusal = host.ask(self._count, Heartbeat(plan.id, *agent.next_report()))
+            heartbeat = Heartbeat(plan.id, *agent.next_report())
+            refusal = None
+            if self._draw.random() < plan.loses / 2:
+                self._oracle.agents[plan.id] = None
+            else:
+                if self._draw.random() < plan.loses / 2:
+                    agent.lost.add(agent.ticket)
+                refusal = host.ask(agent.ticket, heartbeat)
+                if self._draw.random() < plan.doubles:
+                    self._count += 1
+                    host.ask(self._count, heartbeat)
             if refusal:
                 self._tickets.pop(agent.ticket, None)
                 agent.turn += 1
@@ -158,13 +174,19 @@ class Agents:
 
     def _give_up(self, argument: tuple[Agent, int]) -> None:
         agent, ticket = argument
+        agent.lost.discard(ticket)
         if self._tickets.pop(ticket, None) is not None:
             agent.turn += 1
             self._oracle.agents[agent.plan.id] = None
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
         """Process an answer of a node."""
-        agent = self._tickets.pop(ticket, None)
+        agent = self._tickets.get(ticket)
+        if agent is not None and ticket in agent.lost:
+            if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
+                self._beat(host, agent, reply)
+            return
+        self._tickets.pop(ticket, None)
         if agent is not None and isinstance(reply, DeregisterReply):
             if reply.was_found:
                 self._oracle.deregistered[agent.plan.id] = self._engine.now
@@ -172,9 +194,7 @@ class Agents:
         if agent is None or agent.has_ended:
             return
         if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
-            self._watcher.beat(
-                host, agent.plan.id, agent.listed or _listed(host), reply.should_sync or not agent.listed
-            )
+            self._beat(host, agent, reply)
             self._note_answer(agent)
             said = self._oracle.reports.get(agent.plan.id)
             if said is None or (said.status, said.metrics) != agent.report:
@@ -185,6 +205,10 @@ class Agents:
             agent.is_registered = False
             self._oracle.agents[agent.plan.id] = None
             self._try(agent, len(agent.plan.nodes))
+
+    def _beat(self, host: Host, agent: Agent, reply: HeartbeatReply) -> None:
+        listed = agent.listed or _listed(host)
+        self._watcher.beat(host, agent.plan.id, listed, reply.should_sync or not agent.listed)
 
 
 def _listed(host: Host) -> Listed:

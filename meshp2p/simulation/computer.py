@@ -86,7 +86,7 @@ class Computer:
 
     def move(self, address: Address) -> None:
         """Change the address of the machine. The process is not told."""
-        self._network.detach(self.address)
+        self._network.detach(self.address, self)
         self.address = address
         self._network.attach(address, self)
 

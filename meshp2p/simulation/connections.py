@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from meshp2p.simulation.endpoint import Endpoint, WatchLine
 from meshp2p.simulation.engine import Engine
 
@@ -21,6 +23,9 @@ class SimulatedConnections:
         self.watches: dict[tuple[str, int, int], WatchLine] = {}
         self._engine = engine
         self._used_at: dict[tuple[str, int, str, int], float] = {}
+        self.severed: dict[tuple[str, int], float] = {}
+        """When all connections of a process were severed, by its host's key and its life."""
+        self._called: dict[tuple[str, int, str, int], float] = {}
 
     def note(self, one: Endpoint, other: Endpoint) -> None:
         """Note a call between these processes."""
@@ -32,10 +37,32 @@ class SimulatedConnections:
         is_used = used_at is not None and self._engine.now - used_at < IDLE_SECONDS
         return is_used or self._is_watched(one, other)
 
+    def sever(self, host: Endpoint) -> None:
+        """Break all connections of this process; neither end notices."""
+        self.severed[host.key, host.life] = self._engine.now
+        self._used_at = {pair: at for pair, at in self._used_at.items() if host.key not in (pair[0], pair[2])}
+
+    def severed_at(self, one: Endpoint, other: Endpoint) -> float:
+        """Return when a connection between these processes was last severed; negative infinity if never."""
+        return max(self.severed.get((end.key, end.life), -math.inf) for end in (one, other))
+
+    def loses_call(self, caller: Endpoint, target: Endpoint) -> bool:
+        """Return whether a call now is made on a connection that was severed: the first one soon after that."""
+        severed_at, now = self.severed_at(caller, target), self._engine.now
+        pair = (caller.key, caller.life, target.key, target.life)
+        called_at = self._called.get(pair, -math.inf)
+        self._called[pair] = now
+        return called_at < severed_at and now - severed_at < IDLE_SECONDS
+
     def _is_watched(self, one: Endpoint, other: Endpoint) -> bool:
         """Return whether one of these processes watches the other."""
         for line in self.watches.values():
-            if line.is_open and line.watched is not None and line.watched_life == line.watched.life:
+            if (
+                line.is_open
+                and not line.is_severed
+                and line.watched is not None
+                and line.watched_life == line.watched.life
+            ):
                 ends = (line.watcher, line.watched)
                 if ends in ((one, other), (other, one)) and line.life == line.watcher.life:
                     return True

@@ -41,13 +41,14 @@ class Introducer(Protocol):
 class CallInProgress:
     """An open call. It is settled once, by the first reply or by the last failure."""
 
-    __slots__ = ("caller", "cause", "effect", "is_done", "life", "refused", "relay")
+    __slots__ = ("caller", "cause", "effect", "is_done", "life", "opened_at", "refused", "relay")
 
-    def __init__(self, caller: Endpoint, effect: Call, cause: int) -> None:
+    def __init__(self, caller: Endpoint, effect: Call, cause: int, opened_at: float) -> None:
         self.caller: Endpoint = caller
         self.life: int = caller.life
         self.effect: Call = effect
         self.cause: int = cause
+        self.opened_at: float = opened_at
         self.is_done: bool = False
         self.refused: int = 0
         self.relay: Endpoint | None = None
@@ -56,7 +57,18 @@ class CallInProgress:
 class WatchLine:
     """One watch of one process: opened, established, ended."""
 
-    __slots__ = ("address", "effect", "is_open", "is_over", "life", "refused", "watched", "watched_life", "watcher")
+    __slots__ = (
+        "address",
+        "effect",
+        "is_open",
+        "is_over",
+        "is_severed",
+        "life",
+        "refused",
+        "watched",
+        "watched_life",
+        "watcher",
+    )
 
     def __init__(self, watcher: Endpoint, effect: Watch) -> None:
         self.watcher: Endpoint = watcher
@@ -68,3 +80,4 @@ class WatchLine:
         self.refused: int = 0
         self.is_open: bool = False
         self.is_over: bool = False
+        self.is_severed: bool = False

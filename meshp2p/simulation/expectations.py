@@ -26,6 +26,7 @@ __all__ = [
     "mending_seconds",
     "refutation_seconds",
     "suspicion_seconds",
+    "told_seconds",
     "turns_seconds",
 ]
 

@@ -17,6 +17,7 @@ from meshp2p.virtual.faults import (
     Liar,
     Lossy,
     Moved,
+    Narrow,
     OneWay,
     Oversized,
     Partition,
@@ -129,7 +130,7 @@ _OfNode = Pause | Sleep | Slow | Stalls | Moved | Twin | ShutOut
 
 def _is_of_links(fault: Fault) -> bool:
     # what a liar says may reach any node
-    return isinstance(fault, CuttingFault | Lossy | Bursts | Delayed | Oversized | Corrupted | Liar)
+    return isinstance(fault, CuttingFault | Lossy | Bursts | Delayed | Oversized | Corrupted | Narrow | Liar)
 
 
 def _impairs_node(fault: Fault, key: str) -> bool:
@@ -140,5 +141,5 @@ def _impairs_node(fault: Fault, key: str) -> bool:
 def _impairs_some_link(fault: Fault, key: str) -> bool:
     """Return whether this fault impairs a link of the machine. A fault that names nodes impairs all their links, unless
     it is one between the named nodes."""
-    is_between = isinstance(fault, Partition | OneWay | Rejected)
+    is_between = isinstance(fault, Partition | OneWay | Rejected | Narrow)
     return _is_of_links(fault) and (not is_between or key in fault.names())

@@ -68,8 +68,7 @@ class Host(SecuredComputer):
         super().__init__(key, profile.id, address, seed=seed, engine=engine, network=network, watcher=watcher)
         self.profile = profile
         self.number = number
-        self.began_at: float = 0.0
-        """The time at which its process started, by its monotonic clock."""
+        self.began_at: float = 0.0  # by its monotonic clock
         self.is_leaving: bool = False
         self.is_watched = False
         self.heard_at: dict[int, float] = {}
@@ -273,9 +272,13 @@ class Host(SecuredComputer):
         self._perform(self.running.receive_watch(line.effect.watch_id, outcome, self.now), cause)
 
     def ask(self, ticket: int, request: Request) -> LocalProtocolError | None:
-        """Make a request of an agent to this node. Return why it was refused, or None. The answer comes by
-        ``Watcher.resolved``."""
-        return self._serve_agent(request, lambda machine: machine.request(ticket, request, self.now))
+        """Make an agent's request. Return why it was refused, or None. The answer comes by ``Watcher.resolved``."""
+        return self._serve(request, lambda machine: machine.request(ticket, request, self.now))
+
+    def notice_address(self, life: int) -> None:
+        """Let the process with this life notice the address of its machine."""
+        if self.machine is not None and life == self.life:
+            self._arrive(lambda: self._perform(self.running.readdress((self.address,), self.now), 0))
 
     def open_map(self, name: str) -> None:
         """Open a shared map for the agent on this node."""
@@ -283,8 +286,7 @@ class Host(SecuredComputer):
             self._perform(self.machine.open_map(name, None, self.now)[1], 0)
 
     def write_map(self, name: str, key: str, value: bytes) -> bool:
-        """Write to a shared map for the agent on this node, or delete if the value is empty. Return whether that was
-        possible."""
+        """Write to a shared map, or delete if the value is empty. Return whether that was possible."""
         machine = self.machine
         if machine is None or not self._is_direct or self.is_leaving:
             return False
@@ -297,11 +299,9 @@ class Host(SecuredComputer):
 
     def register(self, profile: Profile) -> LocalProtocolError | None:
         """Register an agent at this node. Return why it was refused, or None."""
-        return self._serve_agent(profile, lambda machine: machine.register(profile, self.now))
+        return self._serve(profile, lambda machine: machine.register(profile, self.now))
 
-    def _serve_agent(
-        self, asked: Request | Profile, serve: Callable[[Machine], list[Effect]]
-    ) -> LocalProtocolError | None:
+    def _serve(self, asked: Request | Profile, serve: Callable[[Machine], list[Effect]]) -> LocalProtocolError | None:
         machine = self.machine
         if machine is None or not self._is_direct:
             return LocalProtocolError("not running")

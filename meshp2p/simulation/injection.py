@@ -37,6 +37,8 @@ class Injector:
         self._engine = world.engine
         self._random = random.Random(f"{world.schedule.seed}/faults")
         self._undos: dict[int, Undo] = {}
+        self._addresses: dict[str, Address] = {}
+        """The address at which each node crashed last."""
         self._attackers = Attackers(world, self._random)
         self._overheard: list[tuple[bytes, Address]] = []
 
@@ -64,6 +66,9 @@ class Injector:
                 world.network.watches.reject()
         elif isinstance(fault, faults.Hidden):
             world.network.hidden.append(fault)
+        elif isinstance(fault, faults.Severed):
+            world.network.sever(fault.nodes)
+            world.fire(fault)
         elif isinstance(fault, DiskFault):
             self._begin_at_disk(number, fault, world.oracle.hosts[fault.node].disk)
         elif isinstance(fault, HostFault):
@@ -91,6 +96,7 @@ class Injector:
         world, life = self._world, host.life
         match fault:
             case faults.Crash():
+                self._addresses[host.key] = host.address
                 world.stop_host(host, is_silent=fault.is_silent, cause=cause)
                 return lambda cause: self._restart(fault, host, life, cause)
             case faults.Leave():
@@ -113,6 +119,8 @@ class Injector:
                 return lambda _: host.set_rate(1.0)
             case faults.Moved():
                 host.move(world.new_address())
+                if fault.notices:
+                    self._engine.at(self._engine.now + fault.notices, host.notice_address, life)
             case _:
                 assert_never(fault)
         return _nothing
@@ -159,7 +167,11 @@ class Injector:
         if isinstance(fault, faults.Crash):
             if not fault.keeps_state and host.disk is not None:
                 host.disk.erase()
-            if fault.moves:
+            taken = self._addresses.get(fault.takes)
+            holder = None if taken is None else world.network.host_at(taken)
+            if taken is not None and (holder is None or holder.machine is None):
+                host.move(taken)
+            elif fault.moves or world.network.host_at(host.address) is not host:
                 host.move(world.new_address())
         world.start_host(host, cause)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -155,14 +156,14 @@ class Network(NetworkPaths):
         if self.trace is not None:
             peer = self._keys.get(effect.addresses[0], str(effect.addresses[0])) if effect.addresses else ""
             cause = self.trace.add(self.engine.now, caller.key, What.CALL, peer, effect.request, cause)
-        exchange = CallInProgress(caller, effect, cause)
+        exchange = CallInProgress(caller, effect, cause, self.engine.now)
         for address in effect.addresses:
             target = self._listeners.get(address)
             # SYN, SYN-ACK, then the request: three legs, of which any may be cut
             if target is not None and self.hidden and not self.may_connect(caller, target):
                 continue
-            delay = self.legs(caller.key, target.key, 3) if target is not None else None
-            if delay is None or target is None:
+            delay = self.legs(caller.key, target.key, 3, effect.request) if target is not None else None
+            if delay is None or target is None or self.loses_call(caller, target):
                 continue
             if self.is_rejected(caller.key, target.key):
                 self.links.count(Rejected.__name__)
@@ -174,6 +175,8 @@ class Network(NetworkPaths):
 
     def _deliver_call(self, arrival: tuple[CallInProgress, Endpoint]) -> None:
         exchange, target = arrival
+        if self._is_severed(exchange, target):
+            return
         if self.hidden and target.machine is not None:
             self.connections.note(exchange.relay or exchange.caller, target)
         target.handle_call(exchange)
@@ -214,17 +217,32 @@ class Network(NetworkPaths):
                 return
         self.reply(exchange, relay, CallFailed(Failure.UNREACHABLE, "the relay has no path"), exchange.cause)
 
+    def _is_severed(self, exchange: CallInProgress, other: Endpoint) -> bool:
+        """Return whether the connection of this call was severed since it began."""
+        ends = (exchange.caller, other) if exchange.relay is None else (exchange.caller, exchange.relay, other)
+        severed_at = self.connections.severed_at
+        return bool(self.connections.severed) and any(
+            severed_at(one, two) >= exchange.opened_at for one, two in pairwise(ends)
+        )
+
+    def sever(self, nodes: tuple[str, ...]) -> None:
+        """Break all TCP connections of these nodes, or of all if there are none; neither end notices."""
+        hosts = [host for host in self._listeners.values() if not nodes or host.key in nodes]
+        for host in hosts:
+            self.connections.sever(host)
+        self.watches.sever(hosts)
+
     def _reject(self, arrival: tuple[CallInProgress, Endpoint]) -> None:
         self.refuse(*arrival)
 
     def reply(self, exchange: CallInProgress, replier: Endpoint, reply: CallReply | CallFailed, cause: int) -> None:
         """Carry a reply, or the news that the connection broke, back to the caller."""
-        if exchange.is_done:
+        if exchange.is_done or self._is_severed(exchange, replier):
             return
         delay: float | None = 0.0
         sender = replier.key
         for receiver in self._way_back(exchange, replier):
-            leg = self.legs(sender, receiver, 1)
+            leg = self.legs(sender, receiver, 1, reply)
             delay = None if leg is None or delay is None else delay + leg
             sender = receiver
         if delay is not None:

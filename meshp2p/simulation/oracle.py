@@ -15,6 +15,7 @@ from meshp2p.simulation.fault_history import FaultHistory
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.letter import Letter
 from meshp2p.simulation.network import Network
+from meshp2p.simulation.watches import KEEPALIVE
 from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
@@ -28,6 +29,7 @@ from meshp2p.virtual.faults import (
     Leave,
     Moved,
     Pause,
+    Severed,
     Sleep,
     Slow,
     Stalls,
@@ -94,6 +96,8 @@ class Oracle:
         """The last time at which a clock was set or its rate changed."""
         self.disk_failed_at: float = -math.inf
         """The last time at which a disk began or ceased to refuse or delay writes."""
+        self.keepalive_until: float = -math.inf
+        """Until when a watch connection that was severed may seem to stand."""
         self.disturbed_at: float = 0.0
         self.left: dict[str, None] = {}
         """Nodes that were told to leave."""
@@ -141,6 +145,8 @@ class Oracle:
         self.fault_history.note(number, fault, now, begins=begins)
         if isinstance(fault, DiskFull | DiskFails | DiskSlow):
             self.disk_failed_at = now
+        if isinstance(fault, Severed):
+            self.keepalive_until = now + KEEPALIVE[1]
         if isinstance(fault, Leave):
             self.left[fault.node] = None
         if isinstance(fault, Twin):

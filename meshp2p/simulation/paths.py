@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import Any
+
+import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.simulation.connections import SimulatedConnections
 from meshp2p.simulation.endpoint import Endpoint
 from meshp2p.simulation.engine import Engine
-from meshp2p.virtual.faults import Hidden, Kind, Rejected
+from meshp2p.virtual.faults import Hidden, Kind, Rejected, Severed
 from meshp2p.virtual.impairments import Flight, Impairment
 from meshp2p.virtual.links import LinkOptions, Links
 from meshp2p.virtual.rules import Rule
@@ -39,9 +42,10 @@ class NetworkPaths:
         self._keys[address] = host.key
         self._ids[host.key] = host.id
 
-    def detach(self, address: Address) -> None:
-        """Remove this address."""
-        self._listeners.pop(address, None)
+    def detach(self, address: Address, host: Endpoint) -> None:
+        """Take this address from the host, unless another has it now."""
+        if self._listeners.get(address) is host:
+            del self._listeners[address]
 
     def key_at(self, address: Address) -> str:
         """Return the key of the host that has this address, or had it last; empty if none ever did."""
@@ -79,8 +83,16 @@ class NetworkPaths:
         self.links.count(Hidden.__name__)
         return False
 
-    def legs(self, sender: str, receiver: str, count: int) -> float | None:
-        """Return how many seconds this many legs of a connection take; None if they do not pass."""
+    def loses_call(self, caller: Endpoint, target: Endpoint) -> bool:
+        """Return whether a call is lost because it is made on a severed connection."""
+        is_lost = bool(self.connections.severed) and self.connections.loses_call(caller, target)
+        if is_lost:
+            self.links.count(Severed.__name__)
+        return is_lost
+
+    def legs(self, sender: str, receiver: str, count: int, message: Any = None) -> float | None:
+        """Return how many seconds this many legs of a connection take, of which the last carries the message; None if
+        they do not pass."""
         links, now = self.links, self.engine.now
         if self.rules:
             reason = links.objection(sender, receiver, Kind.TCP, now) or links.objection(
@@ -90,10 +102,15 @@ class NetworkPaths:
                 links.count(reason)
                 return None
         delay = 0.0
-        for _ in range(count):
+        for leg in range(count):
             delay += links.draw_delay()
             if self.impairments:
-                flight = Flight(sender, receiver, now, Kind.TCP, lambda: 0)
+                carried = message if leg == count - 1 else None
+                flight = Flight(sender, receiver, now, Kind.TCP, lambda carried=carried: _size(carried))  # type: ignore[misc]
                 links.impair(flight)
                 delay += flight.delay
         return delay
+
+
+def _size(message: Any) -> int:
+    return 0 if message is None else len(msgspec.msgpack.encode(message))

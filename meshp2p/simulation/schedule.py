@@ -58,6 +58,8 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     In the network it is at the first of its ``nodes``. It asks them in turn, and goes to the next if one does not
     answer. With ``varies`` its status and metrics change at times, and it registers again; the metrics have up to
     ``metrics_bytes``. With ``deregisters`` it deregisters at ``until``, at another node than the last.
+
+    A request or its answer is lost with a probability of ``loses``. A heartbeat is sent twice with one of ``doubles``.
     """
 
     id: str
@@ -68,6 +70,8 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     varies: bool = False
     metrics_bytes: int = 0
     deregisters: bool = False
+    loses: float = 0.0
+    doubles: float = 0.0
 
 
 class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,6 +173,8 @@ def _check_schedule(schedule: Schedule) -> None:
         _check_known(f"nodes of agent {agent.id!r}", agent.nodes, ids)
         if not agent.nodes or agent.id in ids or agent.every <= 0:
             raise ConfigError(f"agent {agent.id!r}: expected at least one node, an id of its own, and every > 0")
+        if not (0 <= agent.loses <= 1 and 0 <= agent.doubles <= 1):
+            raise ConfigError(f"agent {agent.id!r}: loses = {agent.loses}, doubles = {agent.doubles}: expected 0 to 1")
     _check_plans(schedule, ids)
     _check_security(schedule, ids)
     for fault in schedule.faults:

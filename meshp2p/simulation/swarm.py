@@ -13,7 +13,7 @@ from meshp2p.core.presets import PRESETS
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.oracle import MEETING
 from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, MailPlan, MapPlan, NodePlan, Schedule, SecurityPlan
-from meshp2p.simulation.swarm_faults import draw_faults
+from meshp2p.simulation.swarm_faults import draw_faults, draw_harsh_faults
 from meshp2p.virtual.faults import Crash, CuttingFault, Fault, Impostor, Leave, Liar, Moved, ShutOut, Twin
 from meshp2p.virtual.links import LinkOptions
 
@@ -75,7 +75,11 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
     returns, more = _draw_returns(random.Random(f"{seed}/returns"), names, agents, duration)
     mail += more
     config = _draw_config(random.Random(f"{seed}/config"), nodes)
+    harsh = draw_harsh_faults(random.Random(f"{seed}/harsh"), names, duration)
+    agents = _draw_unsteady(random.Random(f"{seed}/unsteady"), agents)
     security, attacks = _draw_security(random.Random(f"{seed}/trust"), names, faults, duration)
+    if any(isinstance(attack, Liar) for attack in attacks):  # a node that has just started believes whom it hears first
+        harsh = tuple(fault for fault in harsh if not isinstance(fault, Crash))
     return Schedule(
         scenario="swarm",
         seed=seed,
@@ -85,7 +89,7 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         agents=agents,
         mail=mail,
         maps=_draw_maps(random.Random(f"{seed}/maps"), names, duration),
-        faults=_let_all_meet((*faults, *returns, *attacks), plans),
+        faults=_let_all_meet((*faults, *returns, *harsh, *attacks), plans),
         config=config,
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,
@@ -121,8 +125,8 @@ def _let_all_meet(faults: tuple[Fault, ...], plans: tuple[NodePlan, ...]) -> tup
 
 def _takes_away(fault: Fault, node: str) -> bool:
     match fault:
-        case Crash(end=end, moves=moves):
-            return fault.node == node and (end is None or moves)
+        case Crash(end=end, moves=moves, takes=takes):
+            return fault.node == node and (end is None or moves or bool(takes))
         case Leave(end=end):
             return fault.node == node and end is None
         case Moved():
@@ -143,6 +147,19 @@ def _draw_agents(draw: random.Random, names: tuple[str, ...], duration: float) -
             every=draw.choice((2.0, 5.0)),
         )
         for number in range(draw.randrange(1, 4))
+    )
+
+
+def _draw_unsteady(draw: random.Random, agents: tuple[AgentPlan, ...]) -> tuple[AgentPlan, ...]:
+    """Let the agents of some meshes lose and double requests, and deregister."""
+    if draw.random() < 0.5:
+        return agents
+    loses, doubles = draw.choice((0.0, 0.05, 0.3)), draw.choice((0.0, 0.3))
+    return tuple(
+        msgspec.structs.replace(
+            agent, loses=loses, doubles=doubles, deregisters=agent.until is not None and draw.random() < 0.8
+        )
+        for agent in agents
     )
 
 

@@ -9,10 +9,15 @@ import random
 from collections.abc import Iterator
 from typing import get_args
 
+from msgspec.structs import replace
+
 from meshp2p.virtual import faults
 from meshp2p.virtual.faults import ALL_KINDS, Fault, Kind, OpenFault
 
-__all__ = ["draw_faults"]
+__all__ = ["draw_faults", "draw_harsh_faults"]
+
+HARSH_SHARE = 0.4
+"""The share of the meshes with faults that :func:`draw_harsh_faults` adds. Chosen, not measured."""
 
 _KINDS: tuple[type[Fault], ...] = get_args(OpenFault)
 
@@ -36,6 +41,42 @@ def draw_faults(draw: random.Random, names: tuple[str, ...], duration: float) ->
     kinds = draw.sample(_KINDS, draw.randrange(1, 7))
     count = draw.randrange(1, 4 + len(names) // 4)
     return tuple(fault for _ in range(count) for fault in _draw_together(draw, draw.choice(kinds), names, duration))
+
+
+def draw_harsh_faults(draw: random.Random, names: tuple[str, ...], duration: float) -> tuple[Fault, ...]:
+    """Return some more faults, for a share of the meshes: narrow paths, severed connections, machines that notice that
+    their address changed, and crashes of several nodes at once, which may come back at each other's addresses."""
+    if draw.random() >= HARSH_SHARE:
+        return ()
+    found: list[Fault] = []
+    for _ in range(draw.randrange(1, 4)):
+        begin = round(draw.random() * duration * 0.9, 3)
+        end = round(begin + draw.choice((0.5, 3.0, 10.0, 30.0, 60.0)) * (0.5 + draw.random()), 3)
+        some = draw.sample(names, draw.randrange(2, max(2, len(names) // 2) + 1))
+        match draw.randrange(0, 4):
+            case 0:
+                groups = _draw_groups(draw, names)
+                found.append(
+                    faults.Narrow(
+                        begin=begin,
+                        end=end,
+                        senders=groups[0],
+                        receivers=groups[1],
+                        seconds=draw.choice((0.0, 0.02, 0.08, 0.3)),
+                        bytes_per_second=draw.choice((0.0, 5_000.0, 100_000.0)),
+                        bytes_max=draw.choice((0, 0, 512, 1200)),
+                    )
+                )
+            case 1:
+                found.append(faults.Severed(begin=begin, end=begin, nodes=tuple(some) if draw.random() < 0.7 else ()))
+            case 2:
+                is_silent, swaps = draw.random() < 0.5, draw.random() < 0.5
+                takes = [*some[1:], some[0]] if swaps else [""] * len(some)
+                crash = faults.Crash(begin=begin, end=end, node="", is_silent=is_silent)
+                found += [replace(crash, node=node, takes=other) for node, other in zip(some, takes, strict=True)]
+            case _:
+                found.append(faults.Moved(begin=begin, end=begin, node=some[0], notices=draw.choice((0.1, 1.0, 2.0))))
+    return tuple(found)
 
 
 def _draw_together(draw: random.Random, kind: type[Fault], names: tuple[str, ...], duration: float) -> Iterator[Fault]:

@@ -7,7 +7,11 @@ from meshp2p.core.effects import CallFailed, Failure, Watch, WatchOpened
 from meshp2p.simulation.endpoint import Endpoint, WatchLine
 from meshp2p.simulation.paths import NetworkPaths
 
-__all__ = ["WatchLines"]
+__all__ = ["KEEPALIVE", "WatchLines"]
+
+KEEPALIVE = (30.0, 60.0)
+"""Seconds after which keepalive ends a broken connection that is idle, as :mod:`meshp2p.net.sockets` sets it: it asks
+after 30 s, and gives up after three answers that were missed, 10 s apart."""
 
 
 class WatchLines:
@@ -66,7 +70,7 @@ class WatchLines:
 
     def _open(self, arrival: tuple[WatchLine, WatchOpened]) -> None:
         line, outcome = arrival
-        if not line.is_over:
+        if not line.is_over and not line.is_severed:
             line.is_open = True
             line.watcher.handle_watch(line, outcome)
 
@@ -90,8 +94,19 @@ class WatchLines:
         if line.watched is not None:
             self._end(line, line.watched, CallFailed(Failure.UNREACHABLE, "connection reset"))
 
+    def sever(self, hosts: list[Endpoint]) -> None:
+        """Break the connections of these hosts. Keepalive tells the watchers, much later."""
+        engine = self._paths.engine
+        for line in self._lines.values():
+            if line.watched is not None and (line.watcher in hosts or line.watched in hosts):
+                line.is_severed = True
+                found_at = engine.now + self._paths.links.random.uniform(*KEEPALIVE)
+                engine.at(found_at, self._conclude, (line, CallFailed(Failure.UNREACHABLE, "keepalive had no answer")))
+
     def _end(self, line: WatchLine, by: Endpoint, failed: CallFailed) -> None:
         paths = self._paths
+        if line.is_severed:
+            return
         delay = paths.legs(by.key, line.watcher.key, 1)
         if delay is not None:
             paths.engine.at(paths.engine.now + delay, self._conclude, (line, failed))

@@ -116,7 +116,7 @@ class World(Watcher[Host]):
 
     def open_clients(self) -> None:
         """Start agents and their messages, at their times. Call it once."""
-        self.agents = Agents(self.schedule.agents, self.oracle, self.engine, self)
+        self.agents = Agents(self.schedule.agents, self.oracle, self.engine, self, self.schedule.seed)
         self.maps = SimulatedMaps(self.schedule.maps, self.oracle, self.schedule.seed)
         plans, reads_on = self.schedule.mail, self.schedule.reads_on
         self.mail = SimulatedMail(plans, reads_on, self.oracle, self.agents, self.schedule.seed, self)

@@ -12,12 +12,19 @@ from meshp2p.virtual.faults import (
     Faulty,
     Kind,
     Lossy,
+    Narrow,
     Oversized,
     Reordered,
 )
 from meshp2p.virtual.faults.base import FaultOfNodes
 
 __all__ = ["RETRANSMISSION", "Flight", "Impairment", "impairment_of"]
+
+QUEUE_SECONDS = 0.5
+"""The longest time for which a datagram waits before a narrow path. Chosen, not measured."""
+
+BACKLOG_SECONDS = 10.0
+"""The longest time for which a segment of TCP waits there; its sender holds the rest back. Chosen, not measured."""
 
 RETRANSMISSION = 0.2
 """The time in seconds after which TCP retransmits a lost segment: Linux's minimum RTO, doubled each time."""
@@ -47,14 +54,18 @@ Apply = Callable[[Flight], bool]
 
 
 class Impairment:
-    """The random effect of a fault on packets: on those that its nodes send or receive, or on all if it names none."""
+    """The random effect of a fault on packets: on those that its nodes send or receive, on all if it names none, or on
+    those in its direction."""
 
-    def __init__(self, fault: FaultOfNodes, apply: Apply) -> None:
+    def __init__(self, fault: FaultOfNodes | Narrow, apply: Apply) -> None:
         self.fault = fault
         self.apply = apply
-        self._nodes = fault.nodes
+        self._nodes = fault.names()
+        self._way = (fault.senders, fault.receivers) if isinstance(fault, Narrow) else None
 
     def concerns(self, flight: Flight) -> bool:
+        if self._way is not None:
+            return flight.sender in self._way[0] and flight.receiver in self._way[1]
         return not self._nodes or flight.sender in self._nodes or flight.receiver in self._nodes
 
 
@@ -71,6 +82,8 @@ def impairment_of(fault: Faulty, draw: Draw) -> Impairment | None:
             return Impairment(fault, _delays(fault, draw))
         case Oversized():
             return Impairment(fault, _limit(fault))
+        case Narrow():
+            return Impairment(fault, _narrow(fault))
         case _:
             return None
 
@@ -141,6 +154,26 @@ def _delays(fault: Delayed, draw: Draw) -> Apply:
         if fault.spikes and draw() < fault.spikes:
             delay *= 10
         flight.delay += delay
+        return True
+
+    return apply
+
+
+def _narrow(fault: Narrow) -> Apply:
+    free_at: dict[tuple[str, str], float] = {}
+
+    def apply(flight: Flight) -> bool:
+        is_udp = flight.kind is Kind.UDP
+        size = flight.packet_bytes() if fault.bytes_per_second or fault.bytes_max else 0
+        pair = (flight.sender, flight.receiver)
+        waits = max(0.0, free_at.get(pair, 0.0) - flight.now)
+        if is_udp and ((fault.bytes_max and size > fault.bytes_max) or waits > QUEUE_SECONDS):
+            flight.dropped = "Narrow"
+            return True
+        if fault.bytes_per_second:
+            waits = min(waits, BACKLOG_SECONDS) + size / fault.bytes_per_second
+            free_at[pair] = flight.now + waits
+        flight.delay += fault.seconds + waits
         return True
 
     return apply

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
+from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft, InstanceUpdated
 from meshp2p.core.record import State
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.mending import mending_bound
-from meshp2p.simulation.expectations import mending_seconds
+from meshp2p.simulation.expectations import mending_seconds, told_seconds
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.oracle import Component
 from meshp2p.virtual.faults import DiskFails, DiskFull, DiskSlow, Fault
@@ -18,18 +18,23 @@ __all__ = ["COMPONENTS_MAX", "Convergence"]
 COMPONENTS_MAX = 200
 """In a larger mesh components are looked at only where there is but one: to find them takes every pair of nodes."""
 
+LOOK_AGAIN = 0.05
+"""Virtual seconds until views are compared again that may differ by news on its way. Chosen, not measured."""
+
 
 class Convergence(Checker):
     """The nodes of a component list each other and nobody else, and name one leader under one epoch, within a bound.
     The bound follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
 
     name = "convergence"
-    watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft, InstanceUpdated)
 
     def prepare(self) -> None:
         self._measures_at = -1.0
         self._instances_at = -math.inf
         """When last anybody heard that a hosted instance came or went: one of them may be the lowest id, and lead."""
+        self._published_at = -math.inf
+        """When a node last published something new of itself, as it does for each change of its keys."""
         self._whole: list[tuple[Component, float]] = []
         """Components that must be whole by now, and when they were last disturbed."""
 
@@ -37,7 +42,10 @@ class Convergence(Checker):
         self._measure_soon()
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, InstanceEvent) and not event.record.is_node:
+        if isinstance(event, InstanceUpdated):
+            if event.record.id == host.id:
+                self._published_at = self.oracle.engine.now
+        elif isinstance(event, InstanceEvent) and not event.record.is_node:
             self._instances_at = self.oracle.engine.now
 
     def started(self, host: Host) -> None:
@@ -60,10 +68,10 @@ class Convergence(Checker):
         for component in self.oracle.components():
             if component.is_sure:
                 due = engine.now + mending_bound(self.oracle, component.hosts)
-                engine.at(due, self._look, (component, engine.now))
+                engine.at(due, self._look, (component, engine.now, due))
 
-    def _look(self, argument: tuple[Component, float]) -> None:
-        component, since = argument
+    def _look(self, argument: tuple[Component, float, float]) -> None:
+        component, since, due = argument
         oracle = self.oracle
         if oracle.disturbed_at > since:
             return  # that was measured anew
@@ -71,10 +79,12 @@ class Convergence(Checker):
         settles_at = self._instances_at + mending_seconds(oracle.config, 0)
         if missing and oracle.engine.now < settles_at:
             oracle.engine.at(settles_at, self._look, argument)
+        elif missing and oracle.engine.now < min(self._published_at, due) + told_seconds(oracle.config):
+            oracle.engine.at(oracle.engine.now + LOOK_AGAIN, self._look, argument)  # it may be that news on its way
         elif missing:
             self.violated(None, f"not whole {oracle.engine.now - since:.1f} s after the last disturbance: {missing}")
         else:
-            self._whole.append(argument)
+            self._whole.append((component, since))
 
     def tick(self) -> None:
         """Check that components that have converged stay so. A difference is either news on its way, which spreads in
@@ -84,7 +94,8 @@ class Convergence(Checker):
         for argument in self._whole:
             if self.what_is_missing(argument[0]):
                 self._whole.remove(argument)
-                engine.at(engine.now + mending_bound(self.oracle, argument[0].hosts), self._look, argument)
+                due = engine.now + mending_bound(self.oracle, argument[0].hosts)
+                engine.at(due, self._look, (*argument, due))
                 return
 
     def _can_judge(self) -> bool:

@@ -47,7 +47,8 @@ class CrashEvidence(Checker):
         self._stops += 1
         oracle = self.oracle
         is_twin = any(other.id == host.id for other in oracle.live)
-        if host.is_dark or host.is_leaving or is_twin or self._has_moved or self._quiet_before < QUIET_FOR:
+        has_watches = self._quiet_before >= QUIET_FOR and oracle.engine.now - oracle.keepalive_until >= QUIET_FOR
+        if host.is_dark or host.is_leaving or is_twin or self._has_moved or not has_watches:
             return
         if all(isinstance(fault, _HARMLESS) for fault in oracle.active.values()):
             bound = crash_seconds(oracle.config, oracle.network.links.delay_max)

@@ -94,7 +94,8 @@ class Watching(Checker):
     def tick(self) -> None:
         oracle = self.oracle
         ring = sorted(oracle.live, key=lambda host: host.id)
-        if oracle.engine.now - oracle.disturbed_at < WATCHED_AFTER or not oracle.is_undisturbed():
+        well_since = max(oracle.disturbed_at, oracle.keepalive_until)
+        if oracle.engine.now - well_since < WATCHED_AFTER or not oracle.is_undisturbed():
             return
         if oracle.network.impairments or any(host.running.node_count() != len(ring) for host in ring):
             return

@@ -114,4 +114,4 @@ def _all_pass(oracle: Oracle, hosts: Sequence[Host]) -> bool:
 
 
 def _moves(fault: object) -> bool:
-    return isinstance(fault, Moved) or (isinstance(fault, Crash) and fault.moves)
+    return isinstance(fault, Moved) or (isinstance(fault, Crash) and (fault.moves or bool(fault.takes)))

@@ -30,10 +30,13 @@ class SettlingChecker(Checker):
         """Since when each looks around, by its own clock."""
         self._met_at: dict[str, float] = {}
         """When each last synced with one that is settled, by its own clock."""
+        self._ceased_at: dict[str, float] = {}
+        """When each last ceased to be settled. What it answered before that may still be on its way."""
 
     def started(self, host: Host) -> None:
         self._since[host.key] = host.now
         self._met_at.pop(host.key, None)
+        self._ceased_at.pop(host.key, None)
 
     def _may_be_settled(self, host: Host) -> bool:
         since = self._since.get(host.key, -math.inf)
@@ -45,7 +48,8 @@ class SettlingChecker(Checker):
             return
         for other in self.oracle.live:
             if other.running.own.boot == reply.sender.boot:
-                if not self._may_be_settled(other):
+                ceased_for = self.oracle.engine.now - self._ceased_at.get(other.key, -math.inf)
+                if not self._may_be_settled(other) and ceased_for > effect.timeout:
                     self.violated(other, f"says to {host.key} that it is settled, before it looked around")
                     return
                 break
@@ -57,5 +61,6 @@ class SettlingChecker(Checker):
         if event.leader_id is None:
             if not self.oracle.config.quorum:
                 self._since[host.key] = host.now
+                self._ceased_at[host.key] = self.oracle.engine.now
         elif not self._may_be_settled(host):
             self.violated(host, f"names {event.leader_id} as leader before it looked around or met a settled node")

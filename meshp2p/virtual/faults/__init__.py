@@ -3,7 +3,7 @@
 ::
 
     the network     Partition  OneWay  Blocked  Rejected  Lossy  Bursts  Duplicated  Reordered  Delayed  Oversized
-                    Corrupted  Hidden
+                    Corrupted  Hidden  Narrow  Severed
     a process       Crash  Leave  Twin  Pause  Slow  Stalls
     a machine       Sleep  Moved
     a clock         ClockStep  ClockRate
@@ -31,11 +31,13 @@ from meshp2p.virtual.faults.network import (
     Forgery,
     Hidden,
     Lossy,
+    Narrow,
     OneWay,
     Oversized,
     Partition,
     Rejected,
     Reordered,
+    Severed,
 )
 from meshp2p.virtual.faults.processes import Crash, Leave, Moved, Pause, Sleep, Slow, Stalls, Twin
 from meshp2p.virtual.faults.security import Impostor, Liar, ShutOut
@@ -71,6 +73,7 @@ __all__ = [
     "Liar",
     "Lossy",
     "Moved",
+    "Narrow",
     "OneWay",
     "OpenFault",
     "Oversized",
@@ -79,6 +82,7 @@ __all__ = [
     "Rejected",
     "Reordered",
     "SecurityFault",
+    "Severed",
     "ShutOut",
     "Sleep",
     "Slow",
@@ -87,14 +91,15 @@ __all__ = [
 ]
 
 CuttingFault = Partition | OneWay | Blocked | Rejected
-ImpairingFault = Lossy | Bursts | Duplicated | Reordered | Delayed | Oversized | Corrupted
+_OftenImpairing = Lossy | Bursts | Duplicated | Reordered | Delayed | Oversized | Corrupted
+ImpairingFault = _OftenImpairing | Narrow
 HostFault = Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | ClockRate | Moved
 DiskFault = DiskForgets | DiskFull | DiskFails | DiskSlow | DiskTorn
 SecurityFault = ShutOut | Liar | Impostor
 EndingFault = Crash | Leave | ShutOut
 """Faults that last beyond the schedule's ``duration`` if they have no end."""
 
-OpenFault = CuttingFault | Hidden | ImpairingFault | Crash | Leave | Twin | HostFault | DiskFault | Forged
-"""Faults of every mesh. A swarm draws its kinds by their order here."""
+OpenFault = CuttingFault | Hidden | _OftenImpairing | Crash | Leave | Twin | HostFault | DiskFault | Forged
+"""Faults of every mesh, of which a swarm draws some kinds, by their order here. It adds the others separately."""
 
-Fault = OpenFault | SecurityFault
+Fault = OpenFault | SecurityFault | Narrow | Severed

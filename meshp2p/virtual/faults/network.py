@@ -20,11 +20,13 @@ __all__ = [
     "Forgery",
     "Hidden",
     "Lossy",
+    "Narrow",
     "OneWay",
     "Oversized",
     "Partition",
     "Rejected",
     "Reordered",
+    "Severed",
 ]
 
 
@@ -181,6 +183,32 @@ class Oversized(FaultOfNodes, frozen=True, kw_only=True):
     """Datagrams of more than ``bytes_max`` are lost: a path with a small MTU and without fragmentation."""
 
     bytes_max: int = 1200
+
+
+class Narrow(FaultOfDirection, frozen=True, kw_only=True):
+    """The path from these senders to these receivers is long and thin. A packet takes ``seconds`` longer. Each pair has
+    ``bytes_per_second``, 0 for no limit: packets wait for one another, and datagrams that would wait too long are lost.
+    Datagrams of more than ``bytes_max`` are lost; 0 for no limit."""
+
+    seconds: float = 0.0
+    bytes_per_second: float = 0.0
+    bytes_max: int = 0
+
+    def __post_init__(self) -> None:
+        self._seconds("seconds", self.seconds)
+        if self.bytes_per_second and not 100 <= self.bytes_per_second <= 1e12:
+            raise ConfigError(f"Narrow: bytes_per_second = {self.bytes_per_second}: expected 0, or 100 to 1e12")
+
+    def is_bearable(self) -> bool:
+        return self.seconds <= 0.08 and not self.bytes_per_second and not self.bytes_max
+
+
+class Severed(FaultOfNodes, frozen=True, kw_only=True):
+    """A NAT or firewall forgets all TCP connections of these nodes at ``begin``, and tells neither end. Calls in
+    progress get no reply, and neither does the first call within a minute. A watch connection seems to stand until
+    keepalive finds that it does not. UDP passes, and new connections can be opened."""
+
+    is_mild: ClassVar[bool] = True
 
 
 class Corrupted(FaultOfNodes, frozen=True, kw_only=True):

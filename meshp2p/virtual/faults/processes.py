@@ -13,12 +13,20 @@ class Crash(FaultOfOne, frozen=True, kw_only=True):
     """The process dies; at ``end`` it is started again.
 
     With ``is_silent`` its machine dies with it: nothing is refused, and nothing answers. ``keeps_state`` tells whether
-    its state file is there when it comes back; ``moves`` whether it comes back at another address.
+    its state file is there when it comes back; ``moves`` whether it comes back at another address. With ``takes`` it
+    comes back at the address that this other node had when it crashed last, unless a process runs there.
     """
 
     is_silent: bool = False
     keeps_state: bool = True
     moves: bool = False
+    takes: str = ""
+
+    def names(self) -> tuple[str, ...]:
+        return (self.node, self.takes) if self.takes else (self.node,)
+
+    def without(self, node_id: str) -> Faulty | None:
+        return msgspec.structs.replace(self, takes="") if node_id == self.takes else super().without(node_id)
 
 
 class Leave(FaultOfOne, frozen=True, kw_only=True):
@@ -76,4 +84,10 @@ class Stalls(FaultOfOne, frozen=True, kw_only=True):
 
 
 class Moved(FaultOfOne, frozen=True, kw_only=True):
-    """The machine gets another address at ``begin``, without the process noticing: packets to the old one are lost."""
+    """The machine gets another address at ``begin``: packets to the old one are lost. With ``notices`` the process
+    notices that after so many seconds; with 0 it never does."""
+
+    notices: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._seconds("notices", self.notices, 0.0, 60.0)
