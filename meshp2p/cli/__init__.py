@@ -1,20 +1,21 @@
 """The command line: the only place of the package that prints.
 
 Exit codes: 0 done, 1 it could not be done or printed, 2 a wrong argument or a machine that refuses (then nothing was
-started), 130 interrupted by Ctrl-C.
+started), 130 interrupted by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from inspect import CO_COROUTINE
 
 from meshp2p.cli.output import OutputError, warn
-from meshp2p.cli.parser import check_words, make_parser
-from meshp2p.errors import ConfigError, MeshError, StartError, StoreError
+from meshp2p.cli.parser import make_parser, parse
+from meshp2p.errors import ConfigError, MeshError, Revoked, StartError, StoreError
 
 __all__ = ["main", "make_parser"]
 
@@ -23,14 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        parser = make_parser()
+        if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # SIGTERM ends a command as Ctrl-C does, with all that is tidied up then
+            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         if not given:
-            parser.print_help(sys.stderr)
+            make_parser().print_help(sys.stderr)
             return 2
-        check_words(parser, given)
-        options = parser.parse_args(given)
+        if given[0] == "help":
+            given = [*given[1:2], "--help"]
+        options = parse(given)
         return _run(options.run, options)
-    except (ConfigError, StartError, StoreError) as error:
+    except (ConfigError, StartError, StoreError, Revoked) as error:
         warn(str(error))
         return 2
     except MeshError as error:

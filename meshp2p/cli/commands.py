@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from meshp2p.cli.options import Command, duration, text_argument
+from meshp2p.cli.options import Command, duration, number, seconds, text_argument
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.wire.event_contract import EVENT_TYPES
 
@@ -42,7 +42,7 @@ def _add_watching(commands: Any) -> None:
     top = Command(commands, "top", "top:top", what)
     top.switch("--once", "show it once, and exit with 1 if the verdict is a warning or an error")
     what = "the time between two refreshes (%(default)s)"
-    top.option("--interval", what, type=float, default=1.0, metavar="SECONDS")
+    top.option("--interval", what, type=seconds(0.1, 3600), default=1.0, metavar="SECONDS")
     top.answer_of_node()
 
     what = (
@@ -101,9 +101,10 @@ def _add_watching(commands: Any) -> None:
         " if no call was answered."
     )
     ping = Command(commands, "ping", "about:ping", what)
-    ping.option("--count", "how many calls, 0 for calls until Ctrl-C (%(default)s)", type=int, default=4, metavar="N")
+    what = "how many calls, 0 for calls until Ctrl-C (%(default)s)"
+    ping.option("--count", what, type=number(0), default=4, metavar="N")
     what = "the time between two calls (%(default)s)"
-    ping.option("--interval", what, type=float, default=1.0, metavar="SECONDS")
+    ping.option("--interval", what, type=seconds(0.01, 3600), default=1.0, metavar="SECONDS")
     ping.identifier()
     ping.answer_of_node()
 
@@ -120,7 +121,7 @@ def _add_talking(commands: Any) -> None:
     query.option("payload", payload, metavar="PAYLOAD")
     query.option("--from", "the agent that asks", dest="source", type=text_argument, metavar="ID")
     what = "how long to wait for the answer (%(default)s)"
-    query.option("--timeout", what, type=float, default=30.0, metavar="SECONDS")
+    query.option("--timeout", what, type=seconds(0, 86400), default=30.0, metavar="SECONDS")
     query.answer_of_node()
 
     send = Command(commands, "send", "messages:send", "Send a message to one agent, or to all other agents.")
@@ -139,8 +140,8 @@ def _add_talking(commands: Any) -> None:
     messages = Command(commands, "messages", "messages:messages", "Print the messages that wait for an agent.")
     messages.identifier()
     what = "if there is no message, wait for one, at most 60 s"
-    messages.option("--wait", what, type=float, default=0.0, metavar="SECONDS")
-    messages.option("--limit", "print at most N messages", type=int, metavar="N")
+    messages.option("--wait", what, type=seconds(0, 60), default=0.0, metavar="SECONDS")
+    messages.option("--limit", "print at most N messages", type=number(1), metavar="N")
     messages.option("--after", "print only the messages after this one", type=text_argument, metavar="MESSAGE_ID")
     messages.switch("--ack", "acknowledge the printed messages, so that they are not delivered again")
     messages.answer_of_node()
@@ -148,7 +149,8 @@ def _add_talking(commands: Any) -> None:
     what = f"Find out why a node with this configuration finds no other nodes. {_PRECEDENCE}"
     doctor = Command(commands, "doctor", "doctor:run", what)
     doctor.configuration()
-    doctor.option("--seconds", "how long to listen, 0.5 to 60 (default: %(default)s)", type=float, default=4.0)
+    what = "how long to listen, 0.5 to 60 (default: %(default)s)"
+    doctor.option("--seconds", what, type=seconds(0.5, 60), default=4.0)
     doctor.json()
 
     what = (
@@ -180,7 +182,7 @@ def _add_trust(commands: Any) -> None:
     invite.switch("--admin", "let the newcomer revoke machines and appoint admins")
     invite.option("--ids", "the ids that its agents may use (default: %(default)s)", metavar="PATTERN", default="*")
     invite.switch("--token", "print a token, for MESHP2P_JOIN_TOKEN or standard input")
-    invite.option("--uses", "how many machines may join with the token (default: 1)", type=int, metavar="N")
+    invite.option("--uses", "how many machines may join with the token (default: 1)", type=number(1), metavar="N")
     what = "how long it is valid, such as 90s or 1h (default: 10m)"
     invite.option("--for", what, dest="seconds", type=duration, metavar="TIME")
     invite.option("--host", "the address to listen on (default: all)", default="::")

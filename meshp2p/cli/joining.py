@@ -41,8 +41,8 @@ def invite(options: argparse.Namespace) -> int:
         )
     if options.admin and not machine.is_admin:
         raise LocalProtocolError(f"this machine is no admin of mesh {credential.name!r}: only admins make admins")
-    if options.uses is not None and not (options.token and options.uses >= 1):
-        raise ConfigError(f"--uses {options.uses}: expected a number from 1, beside --token")
+    if options.uses is not None and not options.token:
+        raise ConfigError(f"--uses {options.uses}: expected only beside --token")
     secret = JoinToken.draw(credential.mesh_id) if options.token else JoinCode.draw()
     return trio.run(_serve_invitation, options, directory, credential, secret)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from meshp2p.core.presets import PRESETS
 
-__all__ = ["Command", "duration", "text_argument"]
+__all__ = ["Command", "duration", "number", "seconds", "text_argument"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -97,6 +98,31 @@ def text_argument(argument: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"{argument!a} is not UTF-8") from None
     return argument
+
+
+def number(least: int) -> Callable[[str], int]:
+    """Return what checks that an argument is a whole number from ``least``."""
+
+    def check(text: str) -> int:
+        if re.fullmatch("-?[0-9]{1,18}", text) is None or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least}")
+        return int(text)
+
+    return check
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """Return what checks that an argument is a number of seconds within these bounds."""
+
+    def check(text: str) -> float:
+        try:
+            if least <= float(text) <= most:
+                return float(text)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {least:g} to {most:g} seconds")
+
+    return check
 
 
 def duration(text: str) -> float:

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 from meshp2p.cli.commands import add_commands
-from meshp2p.cli.output import warn
+from meshp2p.cli.output import warn, write
 from meshp2p.version import __version__
 
-__all__ = ["check_words", "did_you_mean", "make_parser", "parsers_below", "summary_of"]
+__all__ = ["did_you_mean", "make_parser", "parse", "parsers_below", "summary_of"]
 
 _ONLY_NAMED: Final = (
     *("status", "trust", "revoke", "token", "ca", "root"),
@@ -21,11 +22,21 @@ _ONLY_NAMED: Final = (
 """The commands of which the overview says no more than the name, so that it fits a screen of 24 lines."""
 
 
+_INSTEAD: Final = ("-h", "--help", "--version")
+"""The options that may stand instead of a command."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line. An option must be written in full."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stderr and file is not None:
+            super()._print_message(message, file)
+        else:
+            write(message)  # which says so if it cannot
 
     def error(self, message: str) -> NoReturn:
         warn(f"{message} (see {self.prog} --help)")
@@ -55,22 +66,27 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Refuse the command, or the first option, that does not exist, with the nearest that does; exits with 2."""
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return the options that the words of a command line give. The command, or the first option, that does not exist
+    is refused with the nearest that does: this exits with 2."""
+    parser = make_parser()
     first, commands = words[0], dict(parsers_below(parser))
-    if first not in commands:
-        if first not in ("-h", "--help", "--version"):
-            what = "the command comes first" if first.startswith("-") else f"there is no command {first!r}"
-            parser.error(what + did_you_mean(first, commands))
-        return
-    chosen = commands[first]
-    known = {option for one in (chosen, *(below for _, below in parsers_below(chosen))) for option in options_of(one)}
+    if first not in (*commands, *_INSTEAD):
+        what = "the command comes first" if first.startswith("-") else f"there is no command {first!r}"
+        parser.error(what + did_you_mean(first, (*commands, *_INSTEAD)))
+    chosen = commands.get(first, parser)
+    parsers = (chosen, *(below for _, below in parsers_below(chosen)))
+    known = {option for one in parsers for option in options_of(one)}
     for word in words[1:]:
         option = word.partition("=")[0]
         if word == "--":
-            return
+            break
         if option.startswith("--") and option not in known:
             chosen.error(f"there is no option {option}{did_you_mean(option, known)}")
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        chosen.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 def parsers_below(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from meshp2p.cli.configuration import configuration_of
 from meshp2p.cli.output import warn, write_line
-from meshp2p.cli.parser import check_words, make_parser
-from meshp2p.errors import ConfigError, StartError
+from meshp2p.cli.parser import parse
+from meshp2p.errors import ConfigError, MeshError, StartError
 
 __all__ = ["install", "uninstall"]
 
@@ -30,6 +30,7 @@ ExecStart={command}
 WorkingDirectory={directory}
 Restart=on-failure
 RestartPreventExitStatus=2
+RestartSec=2
 
 [Install]
 WantedBy=default.target
@@ -52,24 +53,28 @@ def install(options: argparse.Namespace) -> int:
     for word in (*words, str(Path.cwd())):
         if not word.isprintable():
             raise ConfigError(f"{word!a}: expected no control character in the options and the directory of a service")
-    parser = make_parser()
-    check_words(parser, words)
-    configuration_of(parser.parse_args(words))
-    service = _system(options)([sys.executable, "-m", "meshp2p", *words], Path.cwd())
+    configuration_of(parse(words))
+    # -P: modules of the working directory are not imported instead of those that Python brings
+    service = _system(options)([sys.executable, "-P", "-m", "meshp2p", *words], Path.cwd())
     if options.dry_run:
         write_line(f"# {service.path}\n{service.content}")
         _print(service.start)
         return 0
     try:
+        before = service.path.read_bytes() if service.path.exists() else None
         service.path.parent.mkdir(parents=True, exist_ok=True)
         service.path.write_text(service.content)
     except OSError as error:
         raise StartError(f"{str(service.path)!r} cannot be written: {error.strerror}") from error
-    for command in service.start:
-        try:
+    try:
+        for command in service.start:
             _run(command)
-        except StartError as error:
-            raise StartError(f"{error}. {str(service.path)!r} is written") from error
+    except StartError:
+        if before is None:
+            service.path.unlink(missing_ok=True)
+        else:
+            service.path.write_bytes(before)
+        raise
     write_line(f"the node runs now, and at each login; `meshp2p service uninstall` ends that: {service.path}")
     if service.hint:
         warn(service.hint)
@@ -83,9 +88,15 @@ def uninstall(options: argparse.Namespace) -> int:
         return 0
     if not service.path.exists():
         raise ConfigError(f"no service is installed: {str(service.path)!r} does not exist")
+    failure: StartError | None = None
     for command in service.stop:
-        _run(command)
+        try:
+            _run(command)
+        except StartError as error:  # its system does not run, so neither does the node
+            failure = error
     service.path.unlink(missing_ok=True)
+    if failure is not None:
+        raise MeshError(f"{service.path} is removed, but {failure}")
     for command in service.after_removal:
         _run(command)
     write_line(f"the node is ended, and {service.path} is removed")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meshp2p.cli.output import printable, progress, warn, write_line
+from meshp2p.cli.parser import did_you_mean
 from meshp2p.errors import ConfigError
 from meshp2p.recording.recording import FILE_BYTES_MAX, is_recording, load_recording
 from meshp2p.simulation.checkers import CHECKERS
@@ -107,7 +108,10 @@ def _schedule_of(options: argparse.Namespace) -> Schedule:
         schedule, _ = read_replay(options.replay)
         return schedule
     if options.scenario is None:
-        raise ConfigError(f"no scenario: expected one of {', '.join(scenarios())}, or --list or --replay FILE")
+        raise ConfigError("no scenario: expected one of those that --list prints, or --replay FILE")
+    if options.scenario not in scenarios():
+        hint = did_you_mean(options.scenario, scenarios())
+        raise ConfigError(f"there is no scenario {options.scenario!r}{hint}; `meshp2p simulate --list` lists all")
     return build_schedule(
         options.scenario,
         Options(

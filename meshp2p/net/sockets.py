@@ -133,8 +133,10 @@ async def connect_tcp(address: Address) -> trio.abc.Stream:
             # set before connecting it is announced as well, so it bounds what the other side sends
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES_MAX)
         await sock.connect((address.host, address.port))
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if isinstance(error, OSError) and error.errno is not None:  # trio puts the address into its text
+            raise OSError(error.errno, os.strerror(error.errno)) from error
         raise
     return trio.SocketStream(sock)
 

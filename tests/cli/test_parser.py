@@ -9,11 +9,23 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 
 import pytest
 
-from meshp2p.cli import main
+from meshp2p.cli import ask, main
+from meshp2p.cli.output import OutputError
 from meshp2p.cli.parser import make_parser, parsers_below
+from meshp2p.errors import (
+    ConfigError,
+    NotInvited,
+    RequestRefused,
+    Revoked,
+    StartError,
+    StoreError,
+    UnknownInstance,
+    Unreachable,
+)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -100,12 +112,52 @@ def test_help_and_completion_import_nothing_that_runs_a_node_or_asks_one(words: 
         (["agents", "--\x1b]0;x"], "there is no option --\\x1b]0;x"),
         (["agents", "more\u202e"], "unrecognized arguments: more\\u202e"),
         (["send", "--from", "a"], "the following arguments are required: PAYLOAD"),
+        (["agents", "more"], "unrecognized arguments: more (see meshp2p agents --help)"),
+        (["version"], "there is no command 'version': did you mean --version?"),
+        (["help", "agnets"], "there is no command 'agnets': did you mean agents?"),
+        (["doctor", "--seconds", "nan"], "argument --seconds: 'nan': expected 0.5 to 60 seconds"),
+        (["messages", "a", "--limit", "0"], "argument --limit: '0': expected a whole number from 1"),
     ],
 )
 def test_an_unknown_word_is_refused_with_the_nearest(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told in refused(capsys, *words)
+
+
+def test_every_number_of_seconds_or_things_is_checked_before_anything_is_done() -> None:
+    """The numbers of a simulation are checked by it, and ports by what binds or calls them."""
+    checked = 0
+    for name, parser in all_parsers(make_parser()):
+        for action in parser._actions:
+            assert action.type is not float or name == "simulate", (name, action.dest)
+            assert action.type is not int or name == "simulate" or action.dest == "port", (name, action.dest)
+            if (action.metavar or action.dest.upper()) in ("SECONDS", "N") and action.type and name != "simulate":
+                checked += 1
+                for text in ("nan", "inf", "-1", "1e99", "", "x", "9" * 5000):
+                    with pytest.raises(argparse.ArgumentTypeError, match="expected "):
+                        action.type(text)  # type: ignore[operator]
+    assert checked >= 8
+
+
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["help"], ["help", "send"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(words)
+        shown = capsys.readouterr().out
+        with pytest.raises(SystemExit, match="0"):
+            main([*words[1:], "--help"])
+        assert capsys.readouterr().out == shown != ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["agents", "--help"], ["--version"], ["completion", "bash"]])
+def test_what_cannot_be_printed_is_an_error(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "meshp2p", *words], check=False, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert process.returncode == 1
+    assert "standard output cannot be written: No space left on device" in process.stderr
 
 
 def test_words_behind_two_hyphens_are_no_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +168,34 @@ def test_words_behind_two_hyphens_are_no_options(capsys: pytest.CaptureFixture[s
 def test_it_is_a_module_too() -> None:
     process = subprocess.run([sys.executable, "-m", "meshp2p", "--version"], check=True, capture_output=True, text=True)
     assert process.stdout.startswith("meshp2p ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("x"), 2),
+        (StartError("x"), 2),
+        (StoreError("x"), 2),
+        (NotInvited("x"), 2),
+        (Revoked("x"), 2),
+        (Unreachable("x"), 1),
+        (RequestRefused(403, "x"), 1),
+        (UnknownInstance("x"), 1),
+        (OutputError("x"), 1),
+        (KeyboardInterrupt(), 130),
+        (BaseExceptionGroup("x", [KeyboardInterrupt(), KeyboardInterrupt()]), 130),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_kind_of_error_has_its_exit_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(options: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(ask, "leader", fail)
+    assert main(["leader"]) == code
+    assert ("meshp2p: " in capsys.readouterr().err) is (code != 130)
 
 
 @pytest.mark.parametrize(

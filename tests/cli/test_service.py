@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import plistlib
 import shlex
+import shutil
+import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from meshp2p.cli import main
 
@@ -47,7 +51,7 @@ def test_a_dry_run_prints_the_unit_and_changes_nothing(home: Path, capsys: pytes
     assert out.startswith(f"# {home}/config/systemd/user/meshp2p.service\n[Unit]\n")
     found = unit(out)
     unescaped = found["ExecStart"].replace("$$", "$").replace("%%", "%")
-    assert shlex.split(unescaped) == [sys.executable, "-m", "meshp2p", "up", *words]
+    assert shlex.split(unescaped) == [sys.executable, "-P", "-m", "meshp2p", "up", *words]
     assert found["WorkingDirectory"] == str(home)
     assert out.count("\n$ systemctl --user ") == 3
     assert not list(home.iterdir())
@@ -57,7 +61,7 @@ def test_a_property_list_has_the_same_command(home: Path, capsys: pytest.Capture
     assert main(["service", "install", "--system", "launchd", "--dry-run", "--", "--mesh", "a & <b>"]) == 0
     path, *lines = capsys.readouterr().out.splitlines()
     content = plistlib.loads("\n".join(line for line in lines if not line.startswith("$ ")).encode())
-    assert content["ProgramArguments"] == [sys.executable, "-m", "meshp2p", "up", "--mesh", "a & <b>"]
+    assert content["ProgramArguments"] == [sys.executable, "-P", "-m", "meshp2p", "up", "--mesh", "a & <b>"]
     assert (content["RunAtLoad"], content["WorkingDirectory"]) == (True, str(home))
     assert path == f"# {home}/Library/LaunchAgents/org.meshp2p.node.plist"
 
@@ -90,7 +94,62 @@ def test_a_command_that_fails_is_named_with_the_remedy(
     err = capsys.readouterr().err
     assert "`systemctl --user daemon-reload` failed: no bus" in err
     assert "--dry-run prints" in err
-    assert "meshp2p.service' is written" in err
+    file = home / "config" / "systemd" / "user" / "meshp2p.service"
+    assert not file.exists()  # nothing was changed
+    file.write_text("an older one")
+    assert main(["service", "install", "--system", "systemd"]) == 2
+    assert file.read_text() == "an older one"
+    capsys.readouterr()
+    assert main(["service", "uninstall", "--system", "systemd"]) == 1
+    assert f"{file} is removed, but `systemctl --user disable --now meshp2p.service` failed" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_systemd_knows_every_line_of_the_unit(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze (Debian: systemd)")
+    words = ["--mesh", 'st"u $dio%\\', "--data-dir", "my data"]
+    assert main(["service", "install", "--system", "systemd", "--dry-run", "--", *words]) == 0
+    unit_file = home / "meshp2p.service"
+    unit_file.write_text("".join(capsys.readouterr().out.partition("[Unit]")[1:]).partition("\n$ ")[0])
+    home.chmod(0o700)
+    process = subprocess.run(
+        ["systemd-analyze", "verify", "--user", str(unit_file)],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+
+
+async def test_the_command_of_the_unit_runs_a_node_in_a_clean_environment_again_after_a_kill(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As systemd does: without variables but HOME, in the directory, and again if it fails. A module of the directory
+    is not taken for one of Python."""
+    (home / "random.py").write_text("raise SystemExit('the wrong module')")
+    words = ["--mesh", "service", "--id", "one", "--port", "0", "--no-mdns", "--data-dir", "my data"]
+    assert main(["service", "install", "--system", "systemd", "--dry-run", "--", *words]) == 0
+    found = unit(capsys.readouterr().out)
+    command = shlex.split(found["ExecStart"])
+    assert (found["Restart"], found["RestartPreventExitStatus"], found["RestartSec"]) == ("on-failure", "2", "2")
+    printed = b""
+    with trio.fail_after(60):
+        for ending in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+            process = await trio.lowlevel.open_process(
+                command, cwd=found["WorkingDirectory"], env={"HOME": str(home)}, stdout=subprocess.PIPE
+            )
+            assert process.stdout is not None
+            printed = b""
+            while b"leader is one" not in printed:
+                printed += await process.stdout.receive_some() or pytest.fail(printed.decode())
+            process.send_signal(ending)
+            async for more in process.stdout:
+                printed += more
+            code = await process.wait()
+            assert code == (0 if ending == signal.SIGTERM else -signal.SIGKILL)
+    assert printed.endswith(b"left the mesh\n")
 
 
 @pytest.mark.parametrize("name", ["a\nExecStartPre=x", "\udcff"])

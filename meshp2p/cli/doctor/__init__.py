@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     config = choose_mesh(configuration_of(options))
     if find_credential(config) is not None:
         config = NodeConfig.of(config, host=config.host or "::")  # as a node of a secured mesh
-    examination = Examination(config, max(0.5, min(60.0, options.seconds)))
+    examination = Examination(config, options.seconds)
     with progress("examining this machine and its networks"):
         trio.run(examination.run)
     found = examination.findings
