@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import logging
 import signal
@@ -13,7 +14,7 @@ import trio
 from meshp2p import MeshNode, NodeConfig, open_node
 from meshp2p.cli.changes import Changes
 from meshp2p.cli.configuration import configuration_of
-from meshp2p.cli.output import OutputError, detail_of, printable, time_text, to_json_line, warn, write_line
+from meshp2p.cli.output import OutputError, detail_of, printable, progress, time_text, to_json_line, warn, write_line
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
 from meshp2p.node.event_log import streamed
@@ -54,11 +55,15 @@ async def _up(config: NodeConfig, is_json: bool) -> None:
 
             nursery.start_soon(stop_on_signal)
             try:
-                async with open_node(config, in_loop=True) as node:
-                    with stop:
-                        await output.greet(node)
-                        async for event in node.events():
-                            await output.tell(event)
+                with contextlib.ExitStack() as joining:
+                    if logging.getLogger().level > logging.INFO:  # else lines of the log come between
+                        joining.enter_context(progress("looking for other nodes"))
+                    async with open_node(config, in_loop=True) as node:
+                        joining.close()
+                        with stop:
+                            await output.greet(node)
+                            async for event in node.events():
+                                await output.tell(event)
             except MeshError as error:
                 failure = error
             nursery.cancel_scope.cancel()

@@ -118,7 +118,7 @@ class MeshNode(NodeView):
     async def wait_for_members(self, count: int, *, timeout: float | None = None) -> list[Instance]:
         """Wait until at least ``count`` instances are live, including this one, and return them."""
         check_count("count", count)
-        what = f"there were not {count} members"
+        what = f"there were fewer than {count} members"
         listed = await self._bridge.run(lambda: self._node.wait_for_members(count), timeout, what)
         return list(map(instance_of, listed))
 
@@ -134,7 +134,9 @@ class MeshNode(NodeView):
         match."""
         _check_wanted(capability, profile)
         check_count("count", count)
-        what = f"there were not {count} instances with capability {capability!r} and profile {profile!r}"
+        pairs = (("capability", capability), ("profile", profile))
+        wanted = " and".join(f" with {kind} {name!r}" for kind, name in pairs if name is not None)
+        what = f"there {'was no instance' if count == 1 else f'were fewer than {count} instances'}{wanted}"
         listed = await self._bridge.run(lambda: self._node.wait_for(count, capability, profile), timeout, what)
         return list(map(instance_of, listed))
 

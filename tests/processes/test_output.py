@@ -230,6 +230,26 @@ def is_connected(pid: int) -> bool:
     return any(fields[3] == "01" and f"socket:[{fields[9]}]" in sockets for fields in map(str.split, lines))
 
 
+async def test_on_a_terminal_a_node_says_that_it_looks_for_others_until_it_serves() -> None:
+    ours, theirs = os.openpty()
+    with trio.fail_after(60):
+        process = await trio.lowlevel.open_process(
+            [*MESHP2P, "up", "--id", "one", *ALONE], stdout=theirs, stderr=theirs, env=environment()
+        )
+        os.close(theirs)
+        text = b""
+        async with trio.lowlevel.FdStream(ours) as screen:
+            while b"leader is one" not in text:
+                text += await screen.receive_some()
+            process.send_signal(signal.SIGINT)
+            while b"left the mesh" not in text:
+                text += await screen.receive_some()
+        assert await process.wait() == 0
+    looking, _, rest = text.partition(b"\r\x1b[Knode one of mesh")
+    assert looking.startswith(b"\r\x1b[Klooking for other nodes (0 s)")
+    assert b"looking" not in rest
+
+
 async def test_variables_that_kubernetes_sets_are_ignored_and_other_unknown_ones_are_refused() -> None:
     kubernetes = {
         "MESHP2P_SERVICE_HOST": "10.96.0.17",
