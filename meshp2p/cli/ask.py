@@ -104,7 +104,9 @@ async def open_client(
     if not urls:
         with progress(f"looking for a node of mesh {config.mesh_name!r}"):
             urls = await find_nodes(config, enough=1)
-            if directory is not None and urls != [str(_fallback())] and not await _answers(open_at(urls)):
+            if directory is not None and not await _answers(open_at(urls)):
+                if urls == [str(_fallback())]:
+                    raise _nobody(config, "none of its nodes answers")
                 urls = await find_nodes(config, enough=None)
     async with open_at(urls) as client:
         yield client
@@ -170,12 +172,16 @@ async def find_nodes(config: NodeConfig, *, enough: int | None) -> list[str]:
         if nodes:
             raise NotInvited("; ".join(how_to_join(mesh, nodes)))
         is_other = isinstance(reply, CallFailed) and Refusal.OTHER_MESH.value in reply.reason
-        there = "a node of another mesh is" if is_other else "none answers"
-        raise Unreachable(
-            f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and {there} at http://{fallback}: start one with"
-            " `meshp2p up`, name another mesh with --mesh (`meshp2p meshes` lists them), or a node with --node"
-        )
+        raise _nobody(config, "a node of another mesh is" if is_other else "none answers")
     return [str(fallback)]
+
+
+def _nobody(config: NodeConfig, there: str) -> Unreachable:
+    return Unreachable(
+        f"no node of mesh {config.mesh_name!r} was seen by mDNS or the beacon, and {there} at http://{_fallback()}:"
+        " start one with `meshp2p up`, name another mesh with --mesh (`meshp2p meshes` lists them), or a node with"
+        " --node"
+    )
 
 
 def _fallback() -> Address:

@@ -221,5 +221,8 @@ async def test_the_command_tells_a_node_that_is_named_if_none_of_its_user_runs(
         assert await trio.to_thread.run_sync(main, ["revoke", "lost", "--at", seed(worker)[0]]) == 0
         assert "meshp2p: nodes told: worker-1\n" in capsys.readouterr().err
     assert await trio.to_thread.run_sync(main, ["revoke", "lost", "--at", "127.0.0.1:1"]) == 1
-    assert "--at 127.0.0.1:1: the node there was not told: 127.0.0.1:1: Connection refused\n" in capsys.readouterr().err
+    assert (
+        "--at 127.0.0.1:1: the node there was not told: 127.0.0.1:1: [Errno 111] Connection refused\n"
+        in capsys.readouterr().err
+    )
     assert not bert.load().trust.is_trusted(lost.load().key.fingerprint)
