@@ -51,7 +51,7 @@ class MeshMessages(MessageSystem):
     name = "meshp2p"
     version = meshp2p.__version__
     about = (
-        "no broker; kept at both ends in SQLite with the default durability, not fsynced at each message: a power cut"
+        "no broker; kept on disk at both ends with the default durability, not fsynced at each message: a power cut"
         " may lose the last ones; request and reply are a call, of which nothing is kept"
     )
     courier = "mesh"
