@@ -178,6 +178,31 @@ def test_who_answers_a_ping_though_tcp_is_refused_is_not_accused() -> None:
     assert machine.counters.datagrams_unasked == 0
 
 
+@pytest.mark.parametrize(
+    ("round_trips", "grace"),
+    [({}, 0.02), ({"x": 0.002}, 0.006), ({"a": 0.003}, 0.009), ({"x": 0.1}, 0.02), ({"x": 1e-4, "a": 1.0}, 0.005)],
+)
+def test_an_ack_may_take_as_long_as_three_usual_round_trips_within_limits(
+    round_trips: dict[str, float], grace: float
+) -> None:
+    machine, opened = a_watcher("a", "b", "x")
+    machine._swim.prober.round_trips |= round_trips
+    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
+    machine.receive_reply(call.call_id, REFUSED, 3.001)
+    assert accusations(run_until(machine, 3.0 + grace - 0.0005)) == []
+    assert accusations(run_until(machine, 3.0 + grace + 0.0005))
+
+
+def test_a_refusal_after_a_broken_call_is_believed_as_soon_as_one_at_once() -> None:
+    machine, opened = a_watcher("a", "b", "x")
+    machine._swim.prober.round_trips["x"] = 0.001
+    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
+    machine.receive_reply(call.call_id, RESET, 3.001)
+    [again] = calls(run_until(machine, 3.0061), Probe)
+    machine.receive_reply(again.call_id, REFUSED, 3.007)
+    assert accusations(run_until(machine, 3.0125))
+
+
 def test_who_answers_by_tcp_lives_though_its_connection_broke() -> None:
     machine, opened = a_watcher("a", "x")
     [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)

@@ -33,7 +33,7 @@ __all__ = ["CRASH_GRACE", "Confirmer"]
 
 CRASH_GRACE = 0.02
 CRASH_GRACE_MIN = 0.005
-"""Seconds in which a node must answer a ping if its watch connection broke and it refuses connections: three of its
+"""Seconds in which a node must answer a ping if its watch connection broke and it refuses connections: three usual
 round trips, within these limits, and at least twice the time that the refusal took. Too low declares nodes dead that a
 firewall began to block; too high detects crashes late. Chosen, not measured."""
 
@@ -190,15 +190,15 @@ class Confirmer:
                 self._findings.append(ViewHeard(node_id, reply.view))
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 check.is_refused = True
-                # if it lives, its ack takes about as long as the refusal did, and as its acks did before
-                usual = 3 * self._prober.round_trips.get(node_id, CRASH_GRACE)
+                # if it lives, its ack takes about as long as the refusal did, and as acks did before
+                usual = 3 * self._prober.usual_round_trip(node_id, CRASH_GRACE)
                 grace = max(CRASH_GRACE_MIN, min(CRASH_GRACE, usual), 2 * (now - check.asked_at))
                 if not check.watched_at:
                     grace = max(grace, self._prober.direct_timeout(node_id, now))
                 state.timers.set(Timer.CHECK, max(now, check.asked_at + grace), node_id)
             elif isinstance(reply, CallFailed) and reply.failure is Failure.UNREACHABLE and check.calls < CALLS_MAX:
                 check.must_call = True
-                state.timers.set(Timer.CHECK, now + CRASH_GRACE, node_id)
+                state.timers.set(Timer.CHECK, now + CRASH_GRACE_MIN * 4 ** (check.calls - 1), node_id)
 
         record = state.members.records[node_id]
         addresses = check.watched_at or state.addresses_of(record)
@@ -221,6 +221,7 @@ class Confirmer:
             self._membership.accuse(node_id, now, check.sequence, is_check=True, is_refused=True)
         elif check.must_call:
             state.timers.set(Timer.CHECK, check.deadline, node_id)
+            check.asked_at = now
             self._call(node_id, check)
         elif now < check.deadline and check.pings == 1:
             check.pings += 1

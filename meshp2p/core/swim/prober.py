@@ -204,6 +204,11 @@ class Prober:
         known = self.round_trips.get(target)
         self.round_trips[target] = seconds if known is None else 0.75 * known + 0.25 * seconds
 
+    def usual_round_trip(self, target: str, default: float) -> float:
+        """Return the round trip to a node in seconds; if it was not measured, the median of those to other nodes."""
+        known = sorted(self.round_trips.values()) or [default]
+        return self.round_trips.get(target, known[len(known) // 2])
+
     def _choose_target(self) -> str | None:
         """Return the next node to probe, or None."""
         state = self._state
