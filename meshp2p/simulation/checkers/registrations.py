@@ -59,7 +59,9 @@ class Registrations(Checker):
         now = oracle.engine.now
         since = oracle.agents[record.id]
         home = oracle.hosts.get(record.home)
-        if since is None or home is None or home not in oracle.live or not self._is_quiet(within=TOLD_WITHIN):
+        if since is None or home is None or not self._is_quiet(within=TOLD_WITHIN):
+            return
+        if home not in oracle.live or host not in oracle.live:  # a revoked node hears nobody
             return
         if min(now - since, oracle.steady_for(home), oracle.steady_for(host)) > TOLD_WITHIN:
             self.violated(host, f"holds {record.id} dead, whose heartbeats {home.id} answers")
