@@ -24,7 +24,7 @@ BUDGETS = {
     "http": 2430,
     "net": 3080,
     "node": 5530,
-    "recording": 950,
+    "recording": 1060,
     "simulation": 8765,
     "store": 1245,
     "testing": 1850,

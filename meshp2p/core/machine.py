@@ -300,12 +300,13 @@ class Machine(View):
     def open_map(self, name: str, merge: Merge | None, now: float) -> tuple[ReplicatedMap, list[Effect]]:
         """Open the shared map with this name and return its replica, which is only for reading.
 
-        See :meth:`~meshp2p.core.maps.shared_maps.Maps.open`.
-
         Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused; then nothing changed.
         """
         self._check_running()
-        return self._maps.open(name, merge, now), self._conclude(now)
+        return self._maps.open(self._new_replica(name, merge), now), self._conclude(now)
+
+    def _new_replica(self, name: str, merge: Merge | None) -> ReplicatedMap:
+        return ReplicatedMap(name, merge)
 
     def write_map(self, name: str, key: str, value: bytes, now: float) -> list[Effect]:
         """Set a key of a shared map that was opened, or delete it if ``value`` is empty: see

@@ -11,6 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from meshp2p.core.effects import Put
+from meshp2p.core.events import MapChanged
+from meshp2p.core.map_calls import MapSync
+from meshp2p.core.map_entry import MapEntry
+from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.message import Message
 from meshp2p.core.requests import SendMessage
 from meshp2p.recording.outside import Outside
@@ -25,14 +29,14 @@ _CACHED: Final = frozenset(("_heap", "_unix_zero"))
 
 def first_difference(one: Any, other: Any) -> str:
     """Return where two objects first differ, empty if they are equal. The order of dictionaries counts, and of a
-    payload only its size."""
+    payload and a value of a map only its size."""
     waiting: list[tuple[str, Any, Any]] = [("", one, other)]
     seen: set[tuple[int, int]] = set()
     while waiting:
         path, one, other = waiting.pop()
         if isinstance(one, Outside) and isinstance(other, Outside):
             continue
-        if type(one) is not type(other):
+        if type(one) is not type(other) and not (isinstance(one, ReplicatedMap) and isinstance(other, ReplicatedMap)):
             return f"{path}: {type(one).__name__} is not {type(other).__name__}"
         if isinstance(one, _PLAIN):
             if one != other and not (isinstance(one, float) and math.isnan(one) and math.isnan(other)):
@@ -63,6 +67,14 @@ def _parts(whole: Any) -> list[tuple[Any, Any]]:
             return list(enumerate(whole))
         case set() | frozenset():
             return [(item, item) for item in sorted(whole, key=repr)]
+        case ReplicatedMap():
+            return [("name", whole.name), ("entries", list(whole.entries())), ("deleted", list(whole._deleted))]
+        case MapEntry():
+            return [("key", whole.key), ("stamp", whole.stamp), ("value", len(whole.value))]
+        case MapChanged():
+            return [("name", whole.name), ("key", whole.key)]
+        case MapSync():
+            return [("name", whole.name), ("sender", whole.sender), ("clock_ms", whole.clock_ms)]
         case Put():
             return [("key", whole.key)]  # its value is not recorded
         case Message() | SendMessage():

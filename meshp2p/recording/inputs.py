@@ -13,6 +13,7 @@ import msgspec
 
 from meshp2p.core.calls import Deliver, Deposit, FetchReply
 from meshp2p.core.machine import Machine
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.requests import SendMessage
 from meshp2p.errors import ConfigError
@@ -91,17 +92,31 @@ def _change_messages(one: Any, change: Callable[[bytes], bytes]) -> Any:
     return msgspec.structs.replace(one, messages=tuple([_change_payload(message, change) for message in one.messages]))
 
 
+def _change_entries(one: Any, change: Callable[[bytes], bytes]) -> Any:
+    entries = [msgspec.structs.replace(entry, value=change(entry.value)) for entry in one.entries]
+    return msgspec.structs.replace(one, entries=tuple(entries))
+
+
+def _clear_digest(one: Any, _change: Callable[[bytes], bytes]) -> Any:
+    return msgspec.structs.replace(one, digest=bytes(len(one.digest)))
+
+
 _CHANGES: Final[dict[type, Callable[[Any, Callable[[bytes], bytes]], Any]]] = {
     SendMessage: _change_payload,
     Deliver: _change_parcels,
     Deposit: _change_parcels,
     FetchReply: _change_messages,
+    MapDifference: _change_entries,
+    MapPush: _change_entries,
+    MapSync: _clear_digest,
 }
 """How the payloads in an argument are replaced."""
 
 
 def without_payload(argument: Any) -> Any:
-    """Return an argument with the sizes of its payloads in place of them."""
+    """Return an argument with the sizes of its payloads, and of values of maps, in place of them."""
+    if type(argument) is bytes:
+        return _size_of(argument)
     change = _CHANGES.get(type(argument))
     return argument if change is None else change(argument, _size_of)
 
@@ -138,6 +153,8 @@ def decode_chunk(chunk: bytes, fillers: Fillers) -> Iterator[tuple[str, dict[str
             for step in steps:
                 arguments = {name: getattr(step, name) for name in step.__struct_fields__[2:]}
                 for name, argument in arguments.items():
+                    if type(argument) is bytes:
+                        arguments[name] = fillers.expand(argument)
                     change = _CHANGES.get(type(argument))
                     if change is not None:
                         arguments[name] = change(argument, fillers.expand)

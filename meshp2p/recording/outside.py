@@ -106,44 +106,41 @@ class ReplayedOutside(Outside):
         if next(self._answers, None) is not None:
             raise ReplayDiverged("the machine asked fewer questions than were recorded")
 
-    def _next(self, kind: type[_T]) -> _T:
+    def next(self, kind: type[_T]) -> _T:
+        """Return the next answer. Raises :class:`ReplayDiverged` if it is of another type."""
         answer = next(self._answers, None)
-        if isinstance(answer, kind):
-            return answer
         try:
             return msgspec.convert(answer, kind)
         except msgspec.ValidationError:
-            raise ReplayDiverged(
-                f"the machine asked for {kind.__name__}, and the recorded answer is {answer!r:.80}"
-            ) from None
+            raise ReplayDiverged(f"the machine asked for {kind}, and the recorded answer is {answer!r:.80}") from None
 
     def random(self) -> float:
-        return self._next(float)
+        return self.next(float)
 
     def randrange(self, start: int, stop: int, /) -> int:
-        return self._next(int)
+        return self.next(int)
 
     def sample(self, population: list[_T], k: int, /) -> list[_T]:
-        places = self._next(list)
+        places = self.next(list[int])
         if len(places) != k or not all(place in range(len(population)) for place in places):
             raise ReplayDiverged(f"the machine asked for {k} of {len(population)}, and the recorded answer is {places}")
         return [population[place] for place in places]
 
     def wall_ms(self) -> int:
-        return self._next(int)
+        return self.next(int)
 
     def lease_clock(self) -> float:
-        return self._next(float)
+        return self.next(float)
 
     def may_sign(self, instance_id: str, /) -> bool:
-        return self._next(bool)
+        return self.next(bool)
 
     def sign_record(self, record: Record, /) -> SignedRecord:
-        return self._next(SignedRecord)
+        return self.next(SignedRecord)
 
     def sign_rumour(self, rumour: Rumour, /) -> SignedRumour:
-        return self._next(SignedRumour)
+        return self.next(SignedRumour)
 
     def ask(self, _subject: object) -> bool:
         """Stand in for a function that the driver passed to the machine."""
-        return self._next(bool)
+        return self.next(bool)

@@ -23,12 +23,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.message import Message
 from meshp2p.core.requests import SendMessage
 from meshp2p.errors import ConfigError
 from meshp2p.recording import writing
 from meshp2p.recording.inputs import Fillers
-from meshp2p.recording.outside import Outside
+from meshp2p.recording.maps import ReplayedMap
+from meshp2p.recording.outside import ReplayedOutside
 
 __all__ = ["StateReader"]
 
@@ -68,7 +70,7 @@ class StateReader:
     """Reads the object that a :class:`~meshp2p.recording.writing.StateWriter` wrote. ``outside`` becomes the
     surroundings of the machine that is read."""
 
-    def __init__(self, data: bytes, outside: Outside, fillers: Fillers) -> None:
+    def __init__(self, data: bytes, outside: ReplayedOutside, fillers: Fillers) -> None:
         self._stream = io.BytesIO(data)
         self._outside = outside
         self._memo: list[Any] = []
@@ -81,6 +83,8 @@ class StateReader:
             writing.make_closure: self._make_closure,
             writing.make_cell: CellType,
             writing.make_message: self._make_message,
+            writing.make_map: self._make_map,
+            writing.make_entry: self._make_entry,
             writing.make_config: lambda values: ProtocolConfig(**values),
             writing.make_outside: lambda: outside,
             collections.deque: collections.deque,
@@ -229,6 +233,14 @@ class StateReader:
         names = [name for name in kind.__struct_fields__ if name != "payload"]
         message: Message | SendMessage = kind(payload=filler, **dict(zip(names, values, strict=True)))
         return self._weighed(message, values)
+
+    def _make_map(self, name: str, entries: list[Any], deleted: list[str]) -> ReplayedMap:
+        replica = ReplayedMap(name, None, self._outside, self._fillers)
+        replica.load(entries, deleted)
+        return replica
+
+    def _make_entry(self, key: str, stamp: Stamp, value_bytes: int) -> MapEntry:
+        return self._weighed(MapEntry(key, stamp, self._fillers.of(value_bytes)), (key, stamp))
 
 
 def _text(name: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import math
 import time
 from collections.abc import Callable
 from threading import get_ident
@@ -16,9 +15,11 @@ from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.state import Signer
 from meshp2p.core.machine import Machine
+from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.randomness import Randomness
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.recording.inputs import INPUTS, NUMBERS, without_payload
+from meshp2p.recording.maps import RecordedMap
 from meshp2p.recording.outside import RecordedOutside
 from meshp2p.recording.recording import Recording, Segment, attributes_of, new_recording, pack
 from meshp2p.recording.writing import StateWriter
@@ -39,7 +40,7 @@ class RecorderLimits(NamedTuple):
     interval: float = 60.0
     items_max: int = 20_000
     rate: float = 2_500.0
-    burst: int = 30_000
+    burst: int = 10_000
     cost_factor: float = 200.0
 
 
@@ -63,8 +64,7 @@ class Recorder:
     """Keeps the last minutes of one :class:`RecordedMachine`.
 
     It pauses, and forgets all that it has, if more happens than the limits allow, and if the machine is too large. Then
-    it begins again with the next state. It ends when a shared map is opened: the values of maps are
-    never recorded, and the machine depends on them. ``pause`` tells why nothing is recorded now, empty if it is.
+    it begins again with the next state. ``pause`` tells why nothing is recorded now, empty if it is.
     """
 
     def __init__(self, wall_ms: Callable[[], int], mesh: str = "", limits: RecorderLimits | None = None) -> None:
@@ -95,7 +95,9 @@ class Recorder:
             kept, is_large = list(arguments), True
             at = CARRIED.get(name)
             if at is None:
-                kept = [True if callable(one) else one for one in arguments]
+                # only the error of open_map depends on its function
+                is_asked = name == "expel" or isinstance(did, str)
+                kept = [is_asked or None if callable(one) else without_payload(one) for one in arguments]
             else:
                 data = self._encode(without_payload(arguments[at]))
                 kept[at], is_large = msgspec.Raw(data), len(data) > LARGE
@@ -198,10 +200,6 @@ class Recorder:
         self.answers.clear()
         self.bytes = self._batch_bytes = self._begun_bytes = 0
 
-    def end(self) -> None:
-        self.next_state = math.inf
-        self._forget("a shared map is open, and the values of maps are not recorded")
-
     def take(self, machine: Machine, reason: str, now: float) -> Recording | None:
         """Return what was recorded until now; None if there is nothing, and :attr:`pause` says why."""
         end = None if self.pause else self._segment_of(machine, now)
@@ -238,6 +236,9 @@ class RecordedMachine(Machine):
         options |= {"lease_clock": outside.lease_clock, "signer": None if signer is None else outside}
         super().__init__(profile, addresses, config, outside, outside.wall_ms, *kept, **options)
 
+    def _new_replica(self, name: str, merge: Merge | None) -> ReplicatedMap:
+        return RecordedMap(name, merge, self.outside)
+
 
 def _recorded(name: str) -> Callable[..., Any]:
     method = getattr(Machine, name)
@@ -271,8 +272,6 @@ def _recorded(name: str) -> Callable[..., Any]:
             is_due = recorder.add(did, name, (*arguments, *options.values()))  # the only option is the last argument
         if is_due and place >= 0:
             recorder.conclude(self, arguments[place])
-        if name == "open_map":
-            recorder.end()
         return outcome
 
     return run

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from meshp2p.core.machine import Machine
+from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.errors import ConfigError
 from meshp2p.recording.comparing import first_difference
 from meshp2p.recording.inputs import Fillers, decode_chunk
+from meshp2p.recording.maps import ReplayedMap
 from meshp2p.recording.outside import ReplayDiverged, ReplayedOutside
 from meshp2p.recording.reading import StateReader
 from meshp2p.recording.recording import MACHINE_STATE, Recording, attributes_of, unpack
@@ -21,13 +23,25 @@ INPUTS_MAX: Final = 2_000_000
 
 
 class Step(NamedTuple):
-    """An input at a time ``now``, and what the machine returned. ``error`` is the name of the error that it raised."""
+    """An input at a time ``now``, and what the machine returned, with the effects in it. ``error`` is the name of the
+    error that it raised."""
 
     now: float
     name: str
     arguments: tuple[Any, ...]
     outcome: Any
+    effects: list[Any]
     error: str = ""
+
+
+class _ReplayedMachine(Machine):
+    """A machine whose shared maps decide as it is recorded."""
+
+    outside: ReplayedOutside
+    fillers: Fillers
+
+    def _new_replica(self, name: str, merge: Merge | None) -> ReplicatedMap:
+        return ReplayedMap(name, merge, self.outside, self.fillers)
 
 
 class Replay:
@@ -39,7 +53,6 @@ class Replay:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.machine: Machine = Machine.__new__(Machine)
         self.differences: list[str] = []
         self.compared: int = 0
         """How many recorded states were compared with the machine."""
@@ -47,6 +60,8 @@ class Replay:
         self._outside = ReplayedOutside()
         self._fillers = Fillers()
         self._inputs = 0
+        self.machine: Machine = _ReplayedMachine.__new__(_ReplayedMachine)
+        vars(self.machine).update(outside=self._outside, fillers=self._fillers)
         vars(self.machine).update(_read_state(recording.segments[0].state, self._outside, self._fillers))
 
     def run(self) -> Iterator[Step]:
@@ -81,8 +96,7 @@ class Replay:
         outcome: Any = None
         try:
             outcome = getattr(self.machine, name)(**arguments)
-            effects = outcome[1] if type(outcome) is tuple else outcome
-            did: int | str = len(effects) if type(effects) is list else 0
+            did: int | str = len(_effects_of(outcome))
         except ReplayDiverged:
             raise
         except Exception as error:  # noqa: BLE001  # as it was recorded, or a difference
@@ -90,7 +104,13 @@ class Replay:
         if did != recorded:
             raise ReplayDiverged(f"{name}: {_told(did)}, and recorded is {_told(recorded)}")
         self._outside.end()
-        return Step(self.now, name, tuple(arguments.values()), outcome, did if isinstance(did, str) else "")
+        failure = did if isinstance(did, str) else ""
+        return Step(self.now, name, tuple(arguments.values()), outcome, _effects_of(outcome), failure)
+
+
+def _effects_of(outcome: Any) -> list[Any]:
+    effects = outcome[1] if type(outcome) is tuple else outcome
+    return effects if type(effects) is list else []
 
 
 def _told(did: int | str) -> str:

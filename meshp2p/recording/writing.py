@@ -1,4 +1,4 @@
-"""Writes the state of a machine as bytes, without the payloads of messages.
+"""Writes the state of a machine as bytes, without the payloads of messages and the values of shared maps.
 
 The format is that of :mod:`pickle`, whose writer is fast enough to run in a node. Only :mod:`meshp2p.recording.reading`
 reads it, never ``pickle`` itself: a recording may come from a stranger.
@@ -16,9 +16,13 @@ import msgspec
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Put
+from meshp2p.core.events import MapChanged
+from meshp2p.core.map_calls import MapSync
+from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.message import Message
 from meshp2p.core.requests import SendMessage
 from meshp2p.errors import InternalError
+from meshp2p.recording.maps import RecordedMap
 from meshp2p.recording.outside import RecordedOutside
 
 __all__ = ["MAKERS", "StateWriter"]
@@ -56,6 +60,18 @@ class StateWriter(pickle.Pickler):
         values = [getattr(message, name) for name in message.__struct_fields__ if name != "payload"]
         return make_message, (type(message), len(message.payload), *values)
 
+    def _reduce_map(self, replica: RecordedMap) -> Any:
+        return make_map, replica.recorded()
+
+    def _reduce_entry(self, entry: MapEntry) -> Any:
+        return make_entry, (entry.key, entry.stamp, len(entry.value))
+
+    def _reduce_change(self, change: MapChanged) -> Any:
+        return MapChanged, (change.name, change.key, b"")  # nobody reads it again
+
+    def _reduce_sync(self, sync: MapSync) -> Any:
+        return MapSync, (sync.name, sync.sender, sync.clock_ms, b"")
+
     def _reduce_put(self, put: Put) -> Any:
         return Put, (put.table, put.key, b"")  # the machine that writes a message to disk does not read it again
 
@@ -71,6 +87,10 @@ _REDUCERS: Final[dict[type, Callable[[StateWriter, Any], Any]]] = {
     CellType: StateWriter._reduce_cell,
     Message: StateWriter._reduce_payload,
     SendMessage: StateWriter._reduce_payload,
+    RecordedMap: StateWriter._reduce_map,
+    MapEntry: StateWriter._reduce_entry,
+    MapChanged: StateWriter._reduce_change,
+    MapSync: StateWriter._reduce_sync,
     Put: StateWriter._reduce_put,
     ProtocolConfig: StateWriter._reduce_config,
     RecordedOutside: StateWriter._reduce_outside,
@@ -95,6 +115,16 @@ def make_message(kind: type, payload_bytes: int, *values: object) -> Message | S
     raise NotImplementedError
 
 
+def make_map(name: str, entries: list[tuple[str, Stamp, int]], deleted: list[str]) -> RecordedMap:
+    """A replica of a shared map, with the sizes of its values."""
+    raise NotImplementedError
+
+
+def make_entry(key: str, stamp: Stamp, value_bytes: int) -> MapEntry:
+    """An entry of a shared map, with a value of so many bytes."""
+    raise NotImplementedError
+
+
 def make_config(values: dict[str, object]) -> ProtocolConfig:
     """The configuration of the protocol."""
     raise NotImplementedError
@@ -105,4 +135,4 @@ def make_outside() -> RecordedOutside:
     raise NotImplementedError
 
 
-MAKERS: Final = (make_closure, make_cell, make_message, make_config, make_outside)
+MAKERS: Final = (make_closure, make_cell, make_message, make_map, make_entry, make_config, make_outside)

@@ -73,8 +73,7 @@ class RecordedRun:
     def _add(self, step: Step) -> None:
         at, add = step.now - self._began, self.trace.add
         cause = self._add_input(at, step)
-        outcome = step.outcome
-        for effect in (outcome[1] if type(outcome) is tuple else outcome) or ():
+        for effect in step.effects:
             match effect:
                 case Send(datagram=datagram, to=tag):
                     add(at, self._node, What.SEND, self._name(tag), datagram, cause)

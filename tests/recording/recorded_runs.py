@@ -33,7 +33,7 @@ def _keeping(name: str) -> Callable[..., Any]:
             outcome = method(self, *arguments, **options)
         finally:
             if name != "start":
-                self.outcomes.append(outcome)
+                self.outcomes.append(outcome[1] if name == "open_map" and outcome else outcome)
         return outcome
 
     return run

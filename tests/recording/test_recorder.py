@@ -9,16 +9,20 @@ import pytest
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Deliver, Parcel
-from meshp2p.core.effects import Call, Store
+from meshp2p.core.effects import Call, Emit, Store
+from meshp2p.core.events import MapChanged
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync
+from meshp2p.core.map_entry import MapEntry, Stamp
+from meshp2p.core.maps.replicated_map import Merge
 from meshp2p.core.message import Message
 from meshp2p.core.requests import SendMessage
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.errors import ConfigError, InstanceConflict, NodeClosed
+from meshp2p.errors import ConfigError, InstanceConflict, LocalProtocolError, NodeClosed
 from meshp2p.recording.recorder import RecorderLimits
 from meshp2p.recording.recording import unpack
 from meshp2p.recording.replaying import Replay
 from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import MapPlan, Schedule
+from meshp2p.simulation.schedule import Schedule
 from tests.recording.recorded_runs import RecordedProcess, record_run
 
 
@@ -121,11 +125,56 @@ def test_large_inputs_are_not_kept_as_they_are() -> None:
     assert not replay.differences
 
 
-def test_it_ends_when_a_shared_map_is_opened() -> None:
-    schedule = msgspec.structs.replace(a_calm_run(), maps=(MapPlan(name="m", nodes=("n0",), until=10.0),))
-    process = one_process(RecorderLimits(), schedule)
-    assert process.take() is None
-    assert process.recorder.pause == "a shared map is open, and the values of maps are not recorded"
+def test_values_of_shared_maps_and_their_hashes_are_not_in_it() -> None:
+    secret = b'"do not tell anybody"'
+    process = one_process(RecorderLimits())
+    machine, now = process.machine, process.host.now
+    replica, _ = machine.open_map("m", None, now)
+    (own,) = [machine.receive_call(MapSync("m", "n1", 1, bytes(8)), now)[0]]
+    assert isinstance(own, MapDifference)
+    machine.write_map("m", "key", secret, now)
+    digest = replica.digest(1)
+    other = MapEntry("other", Stamp(own.clock_ms, 0, 1), secret)
+    machine.receive_call(MapPush("m", "n1", own.clock_ms, (other,)), now)
+    machine.receive_call(MapSync("m", "n1", own.clock_ms, digest), now)
+    machine.handle_timeouts(now + 0.1)
+    process.recorder.write_state(machine, now + 0.1)
+    machine.write_map("m", "key", b"", now + 0.2)
+    with pytest.raises(LocalProtocolError):
+        machine.open_map("m", max, now + 0.2)
+    assert machine.open_map("m", None, now + 0.2)[0] is replica
+    recording = process.take()
+    assert recording is not None
+    parts = [unpack(part) for segment in recording.segments for part in (segment.state, *segment.steps)]
+    assert any(b"other" in part for part in parts)
+    assert not any(b"anybody" in part or digest in part for part in parts)
+    replay = Replay(recording)
+    assert [step.name for step in replay.run()][-1] == "open_map"
+    assert not replay.differences
+    replayed = replay.machine.replica("m")
+    assert replayed is not None
+    assert len(replayed) == 1
+    assert replayed.value("other") == bytes(len(secret))
+    assert replayed.bytes == replica.bytes
+
+
+@pytest.mark.parametrize("merge", [None, max])
+def test_short_values_and_merged_ones_replay(merge: Merge | None) -> None:
+    process = one_process(RecorderLimits())
+    machine, now = process.machine, process.host.now
+    machine.open_map("m", merge, now)
+    clock_ms = process.host.clock.wall_ms()
+    entries = [MapEntry("key", Stamp(clock_ms + step // 3, 0, 1), b"%d" % (step * 7 % 10)) for step in range(300)]
+    changes = 0
+    for entry in entries:
+        _, effects = machine.receive_call(MapPush("m", "n1", clock_ms, (entry,)), now)
+        changes += sum(isinstance(effect, Emit) for effect in effects)
+    recording = process.take()
+    assert recording is not None
+    replay = Replay(recording)
+    told = [effect for step in replay.run() for effect in step.effects if isinstance(effect, Emit)]
+    assert len([one for one in told if isinstance(one.event, MapChanged)]) == changes > 3
+    assert not replay.differences
 
 
 def test_payloads_are_not_in_it() -> None:

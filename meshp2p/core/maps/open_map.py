@@ -9,7 +9,7 @@ from meshp2p.core.events import MapChanged
 from meshp2p.core.map_entry import MapEntry, entry_size
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.maps.mesh_clock import MeshClock
-from meshp2p.core.maps.replicated_map import ReplicatedMap
+from meshp2p.core.maps.replicated_map import PutResult, ReplicatedMap
 from meshp2p.errors import LimitExceeded
 
 __all__ = ["OpenMap"]
@@ -60,13 +60,10 @@ class OpenMap:
     def _put(self, entry: MapEntry) -> bool:
         """Merge an entry. Return whether anything changed. The agent is told of a new value."""
         replica = self.replica
-        before = replica.value(entry.key)
-        if not replica.put(entry):
-            return False
-        after = replica.value(entry.key)
-        if after != before:
-            self._state.emit(MapChanged(replica.name, entry.key, after or b""))
-        return True
+        change = replica.put(entry)
+        if change is PutResult.VALUE:
+            self._state.emit(MapChanged(replica.name, entry.key, replica.value(entry.key) or b""))
+        return change is not PutResult.NONE
 
     def merge(self, entries: Iterable[MapEntry], now: float) -> list[str]:
         """Merge entries of another node. Return the keys that changed."""

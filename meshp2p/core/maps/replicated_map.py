@@ -7,6 +7,7 @@ entries is commutative, associative and idempotent, so replicas with the same en
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -17,6 +18,7 @@ from meshp2p.core.map_entry import MapEntry
 
 __all__ = [
     "Merge",
+    "PutResult",
     "ReplicatedMap",
     "bucket_of",
     "prevailing",
@@ -46,6 +48,15 @@ def _hash_of(key: str) -> hashlib.blake2b:
     return hashlib.blake2b(b"%d %b" % (len(text), text), digest_size=8)
 
 
+class PutResult(enum.IntEnum):
+    """What a put changed."""
+
+    NONE = 0
+    STAMP = 1
+    """The value is the same."""
+    VALUE = 2
+
+
 class _HeldEntry(msgspec.Struct, frozen=True):
     entry: MapEntry
     bucket: int
@@ -53,8 +64,11 @@ class _HeldEntry(msgspec.Struct, frozen=True):
 
 
 class ReplicatedMap:
-    """One replica. Its length, keys and values may be read from any thread: an entry is immutable and replaced in one
-    step, and the dictionary of entries is copied in one step."""
+    """One replica. Only :meth:`put`, :meth:`differing` and :meth:`better_than` depend on the content of values.
+
+    Its length, keys and values may be read from any thread: an entry is immutable and replaced in one step, and the
+    dictionary of entries is copied in one step.
+    """
 
     def __init__(self, name: str, merge: Merge | None = None) -> None:
         self.name = name
@@ -100,15 +114,16 @@ class ReplicatedMap:
 
     # Changing it
 
-    def put(self, entry: MapEntry) -> bool:
-        """Put an entry. Return whether anything changed."""
+    def put(self, entry: MapEntry) -> PutResult:
+        """Put an entry. Return what changed."""
         held = self._held.get(entry.key)
         if held is not None:
             entry = prevailing(held.entry, entry, self.merge)
             if entry == held.entry:
-                return False
+                return PutResult.NONE
         self.replace(entry)
-        return True
+        before = b"" if held is None else held.entry.value
+        return PutResult.STAMP if before == entry.value else PutResult.VALUE
 
     def replace(self, entry: MapEntry) -> None:
         """Store this entry, whatever the present one is."""
@@ -178,6 +193,14 @@ class ReplicatedMap:
         found = [held for held in self._held.values() if held.bucket & mask in wanted]
         found.sort(key=lambda held: (held.bucket - first) & mask)
         return [held.entry for held in found]
+
+    def better_than(
+        self, theirs: Iterable[MapEntry], numbers: Iterable[int], buckets: int, first: int
+    ) -> list[MapEntry]:
+        """Return the entries of :meth:`entries_in` that are not among those of another replica, after these were
+        put."""
+        known = {entry.key: entry for entry in theirs}
+        return [entry for entry in self.entries_in(numbers, buckets, first) if known.get(entry.key) != entry]
 
 
 def _has_value(held: _HeldEntry | None) -> bool:

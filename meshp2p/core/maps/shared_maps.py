@@ -19,7 +19,7 @@ from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.map_entry import MapEntry
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.maps.open_map import OpenMap
-from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap, bucket_of
+from meshp2p.core.maps.replicated_map import ReplicatedMap, bucket_of
 from meshp2p.errors import InternalError, LimitExceeded, LocalProtocolError
 
 __all__ = ["SYNC_INTERVAL", "Maps"]
@@ -52,13 +52,13 @@ class Maps:
 
     # What the agent does
 
-    def open(self, name: str, merge: Merge | None, now: float) -> ReplicatedMap:
-        """Open the map with this name, or return the open one.
+    def open(self, replica: ReplicatedMap, now: float) -> ReplicatedMap:
+        """Open a map with this empty replica, or return that of the open map with this name.
 
         Raises :class:`~meshp2p.errors.LimitExceeded` if too many are open, and
         :class:`~meshp2p.errors.LocalProtocolError` if it is open with another ``merge``.
         """
-        state = self._state
+        state, name, merge = self._state, replica.name, replica.merge
         shared = self._maps.get(name)
         if shared is not None:
             if merge is not None and merge is not shared.replica.merge:
@@ -66,7 +66,7 @@ class Maps:
             return shared.replica
         if len(self._maps) >= state.config.maps_max:
             raise LimitExceeded(f"map {name!r}: {len(self._maps)} are open, and maps_max = {state.config.maps_max}")
-        shared = self._maps[name] = OpenMap(state, ReplicatedMap(name, merge), HybridClock(state.tag))
+        shared = self._maps[name] = OpenMap(state, replica, HybridClock(state.tag))
         self._ask_next(shared, now)
         self._set_sync_timer(shared, now)
         return shared.replica
@@ -256,11 +256,9 @@ class Maps:
             self._tell(shared, changed, now)
         if changed:
             self._sync_sooner(shared, now)
-        theirs = {entry.key: entry for entry in reply.entries}
         # both begin with the same bucket, so that those which fit are equal afterwards
         first = bucket_of(reply.entries[0].key) if reply.entries else self._any_of(reply.differing)
-        held = replica.entries_in(reply.differing, buckets, first)
-        better = [entry for entry in held if theirs.get(entry.key) != entry]
+        better = replica.better_than(reply.entries, reply.differing, buckets, first)
         pushed = self._bounded(better)
         is_complete = reply.is_complete and len(pushed) == len(better)
 
