@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from meshp2p.errors import WrongLoop
@@ -49,17 +50,22 @@ class AsyncioSide:
 
     async def _wait_for_end(self, future: Future[Any], cancel: Callable[[], None]) -> None:
         """If this is cancelled, it calls ``cancel``, goes on waiting, and raises the cancellation at the end."""
-        ended: asyncio.Future[None] = self._loop.create_future()
-        future.add_done_callback(lambda _: self._call_soon(_set, ended))
         cancelled: asyncio.CancelledError | None = None
-        while not ended.done():
+        is_over = False
+        while not is_over:
+            ended: asyncio.Future[None] = self._loop.create_future()
+            future.add_done_callback(partial(self._tell, ended))
             try:
-                await asyncio.wait((ended,))
-            except asyncio.CancelledError as error:
+                await ended
+                is_over = True
+            except asyncio.CancelledError as error:  # it cancels that future too
                 cancelled = error
                 cancel()
         if cancelled is not None:
             raise cancelled
+
+    def _tell(self, ended: asyncio.Future[None], _: Future[Any]) -> None:
+        self._call_soon(_set, ended)
 
     def start(self, call: HandlerCall) -> None:
         self._call_soon(self._start, call)

@@ -101,7 +101,8 @@ class Parties:
             "directory": str(self._directory),
             "recipient": _RECIPIENT,
         }
-        command = [*_ENDS_WITH_PARENT, sys.executable, "-m", "simulations.benchmarks.message_program"]
+        command = [*_ENDS_WITH_PARENT, *self.system.client_prefix(self._directory), sys.executable]
+        command += ["-m", "simulations.benchmarks.message_program"]
         for key, value in options.items():
             command += [f"--{key}", value]
         party = Party(f"{self.system.name}'s {name}", command, self._log(name))

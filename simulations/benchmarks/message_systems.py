@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 import meshp2p
+from meshp2p.store.credentials import Credentials
+from meshp2p.trust.credential import found_mesh
 from simulations.benchmarks.systems import PeerUnavailable
 
 __all__ = ["FEATURES", "MESSAGE_PEERS", "Feature", "MeshMessages", "MeshOnAsyncio", "MessageSystem"]
@@ -44,6 +46,10 @@ class MessageSystem(abc.ABC):
         """Return the command of its broker on this port of loopback, with its files there; None if it has no broker."""
         return None
 
+    def client_prefix(self, directory: Path) -> list[str]:
+        """Return what stands before the command of a client, which stores its files there."""
+        return []
+
 
 class MeshMessages(MessageSystem):
     """meshp2p from this tree: no broker, a node in each client's process, each with a ``data_dir``."""
@@ -74,6 +80,26 @@ class MeshOnAsyncio(MessageSystem):
 
     def prepare(self) -> None:
         """It is this tree."""
+
+
+class _Secured(MessageSystem):
+    """In a secured mesh; all clients use one machine's credential."""
+
+    def client_prefix(self, directory: Path) -> list[str]:
+        credentials = Credentials(directory / "meshp2p" / "meshes")
+        if credentials.find("benchmark") is None:
+            credentials.add(found_mesh("benchmark", "benchmark")[1])
+        return ["env", f"XDG_DATA_HOME={directory}"]
+
+
+class SecuredMessages(_Secured, MeshMessages):
+    name = "meshp2p-secured"
+    about = "a secured mesh; all agents use one machine's credential"
+
+
+class SecuredOnAsyncio(_Secured, MeshOnAsyncio):
+    name = "meshp2p-asyncio-secured"
+    about = "agents on asyncio in a secured mesh"
 
 
 class Redis(MessageSystem):
@@ -150,6 +176,7 @@ def _first_line(*command: str) -> str:
 
 
 MESSAGE_PEERS: Final[dict[str, MessageSystem]] = {
-    system.name: system for system in (Redis("everysec"), Redis("always"), JetStream(), Zenoh())
+    system.name: system
+    for system in (SecuredMessages(), SecuredOnAsyncio(), Redis("everysec"), Redis("always"), JetStream(), Zenoh())
 }
 """The other systems by name."""

@@ -129,6 +129,7 @@ def _config(place: Place, **options: Any) -> meshp2p.NodeConfig:
     """Of a node named as the client, that joins by way of ``place.address``."""
     return meshp2p.NodeConfig.of(
         id=place.name,
+        host="127.0.0.1",
         port=0,
         mesh="benchmark",
         mdns=False,
