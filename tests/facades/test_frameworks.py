@@ -30,6 +30,7 @@ def test_a_node_lives_as_long_as_the_web_application_that_embeds_it() -> None:
         @contextlib.asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
             async with meshp2p.aio.open_node(**options("web", a)) as node:
+                await node.wait_for_members(2)
 
                 @node.handler("Query")
                 async def echo(value: Any) -> Any:
