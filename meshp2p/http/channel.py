@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -19,6 +19,32 @@ __all__ = ["WRITE_BYTES", "Channel", "error_response"]
 _RECEIVE_BYTES: Final = 16 * 1024  # per read: small, as parsing all of it blocks the loop. Chosen, not measured
 _KNOWN_BYTES_MAX: Final = 1024  # chosen, not measured
 WRITE_BYTES: Final = 64 * 1024  # per write deadline: chosen, not measured
+
+
+class _Direct(Protocol):
+    """A socket that is read and written without waiting. ``send_nowait`` returns None if it took everything, else what
+    is to be sent through the stream."""
+
+    def fileno(self) -> int: ...
+    def receive_nowait(self, bytes_max: int, /) -> bytes: ...
+    def send_nowait(self, data: bytes, /) -> bytes | None: ...
+
+
+class _PlainSocket:
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._fd = stream.socket.fileno()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def receive_nowait(self, bytes_max: int) -> bytes:
+        return os.read(self._fd, bytes_max)
+
+    def send_nowait(self, data: bytes) -> bytes | None:
+        try:
+            return data[os.write(self._fd, data) :] or None
+        except BlockingIOError:
+            return data
 
 
 class Channel:
@@ -41,7 +67,9 @@ class Channel:
         """The client will send nothing more, but it may still read."""
         self._known: tuple[bytes, Head] | None = None
         """The last head, because most clients send the same again and again."""
-        self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None
+        self._direct: _Direct | None = getattr(stream, "direct", None)
+        if isinstance(stream, trio.SocketStream):
+            self._direct = _PlainSocket(stream)
 
     @property
     def is_gone(self) -> bool:
@@ -61,27 +89,27 @@ class Channel:
 
     async def receive(self) -> None:
         """Wait for more bytes, or for the end of what the client sends. Raises what the stream raises."""
-        if self._fd is None:
+        if self._direct is None:
             self._take(await self.stream.receive_some(_RECEIVE_BYTES))
         elif self.read_waiting():
             await trio.lowlevel.checkpoint()
         else:
-            await trio.lowlevel.wait_readable(self._fd)
+            await trio.lowlevel.wait_readable(self._direct)
             while not self.read_waiting():
-                await trio.lowlevel.wait_readable(self._fd)
+                await trio.lowlevel.wait_readable(self._direct)
 
     def read_waiting(self) -> bool:
         """Read what has arrived at a socket. Return whether there was anything. Raises ``ConnectionResetError``.
 
         Trio's stream takes several times as long. A stream that is no socket has never anything.
         """
-        if self._fd is None:
+        if self._direct is None:
             return False
         try:
-            self._take(os.read(self._fd, _RECEIVE_BYTES))
+            self._take(self._direct.receive_nowait(_RECEIVE_BYTES))
         except BlockingIOError:
             return False
-        except OSError:
+        except (OSError, trio.BrokenResourceError):
             self.is_broken = True
             raise ConnectionResetError("the client is gone") from None
         return True
@@ -90,16 +118,14 @@ class Channel:
         self.data += data
         self.is_at_eof = not data
 
-    def write_at_once(self, data: bytes) -> bytes:
-        """Send as much as a socket takes now. Return the rest: all of it if the stream is no socket. Raises
-        ``ConnectionResetError``."""
-        if self._fd is None:
+    def write_at_once(self, data: bytes) -> bytes | None:
+        """Send as much as a socket takes now. Return None if that was all, else what :meth:`write` is to be given for
+        the rest. Raises ``ConnectionResetError``."""
+        if self._direct is None:
             return data
         try:
-            return data[os.write(self._fd, data) :]
-        except BlockingIOError:
-            return data
-        except OSError:
+            return self._direct.send_nowait(data)
+        except (OSError, trio.BrokenResourceError):
             self.is_broken = True
             raise ConnectionResetError("the client is gone") from None
 
@@ -110,7 +136,7 @@ class Channel:
         """
         view = memoryview(data)
         was_waiting = self.waits_since
-        for start in range(0, len(data), WRITE_BYTES):
+        for start in range(0, max(1, len(data)), WRITE_BYTES):
             self.waits_since = trio.current_time()
             try:
                 with trio.move_on_at(self.waits_since + self.limits.write_seconds) as writing:

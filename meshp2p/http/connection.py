@@ -172,9 +172,9 @@ class Connection:
         parts = () if head.method == "HEAD" else response.parts
         stream = None if head.method == "HEAD" else response.stream
         if stream is None and size < WRITE_BYTES:  # one packet, which most sockets take at once
-            rest = b"".join((first, *parts))
             self._begin(request, status)
-            if rest := channel.write_at_once(rest):
+            rest = channel.write_at_once(b"".join((first, *parts)))
+            if rest is not None:
                 with self._server.hold(response.parts, self):
                     await channel.write(rest)
             return

@@ -43,9 +43,11 @@ class VerifiedStream(_Encrypted):
 
 class CallerStream(_Encrypted):
     """A TLS connection that carries HTTP. ``certified()`` is what the certificate of the client grants now, None if it
-    showed none; it raises :class:`~meshp2p.errors.RemoteProtocolError` if that certificate is not accepted."""
+    showed none; it raises :class:`~meshp2p.errors.RemoteProtocolError` if that certificate is not accepted. ``direct``
+    reads and writes without waiting; None if the connection is no socket."""
 
     def __init__(self, stream: TlsStream, peer_host: str, certified: Callable[[], Grant | None]) -> None:
         super().__init__(stream)
         self.peer_host: str = peer_host
+        self.direct: TlsStream | None = stream if isinstance(stream.transport, trio.SocketStream) else None
         self.certified: Callable[[], Grant | None] = certified

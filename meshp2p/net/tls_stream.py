@@ -7,6 +7,7 @@ With ``trio.SSLStream`` a warm call between two nodes took more than twice the t
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 from typing import Final
 
@@ -29,6 +30,7 @@ class TlsStream(trio.abc.Stream):
 
     def __init__(self, transport: trio.abc.Stream, context: ssl.SSLContext, *, server_side: bool) -> None:
         self.transport: trio.abc.Stream = transport
+        self._unsent = b""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
@@ -73,29 +75,56 @@ class TlsStream(trio.abc.Stream):
         return self._outgoing.read()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self.transport.send_all(self.encrypt(data))
+        unsent, self._unsent = self._unsent, b""
+        await self.transport.send_all(unsent + self.encrypt(data))
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.transport.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        while True:
-            if self._incoming.pending or self._incoming.eof or self._tls.pending():
-                try:
-                    return self._tls.read(_RECEIVE_BYTES if max_bytes is None else max_bytes)
-                except ssl.SSLWantReadError:
-                    pass
-                except _ENDED:
-                    return b""
-                except ssl.SSLError as error:
-                    raise trio.BrokenResourceError from error
+        while (received := self._read(_RECEIVE_BYTES if max_bytes is None else max_bytes)) is None:
             await self._receive()
+        return received
+
+    def fileno(self) -> int:
+        """Return the descriptor of the transport, which must be a socket, as it must for what follows."""
+        return self.transport.socket.fileno() if isinstance(self.transport, trio.SocketStream) else -1
+
+    def send_nowait(self, data: bytes) -> bytes | None:
+        """Send as much as the socket takes now. Return None if that was all, else what :meth:`send_all` is to be given
+        for the rest. Raises ``OSError`` and ``trio.BrokenResourceError``."""
+        self._unsent += self.encrypt(data)
+        with contextlib.suppress(BlockingIOError):
+            self._unsent = self._unsent[os.write(self.fileno(), self._unsent) :]
+        return b"" if self._unsent else None
+
+    def receive_nowait(self, bytes_max: int) -> bytes:
+        """Return what has arrived, empty at the end of the stream. Raises ``BlockingIOError`` if nothing has, other
+        kinds of ``OSError``, and ``trio.BrokenResourceError``."""
+        while (received := self._read(bytes_max)) is None:
+            self._put(os.read(self.fileno(), _RECEIVE_BYTES))
+        return received
+
+    def _read(self, bytes_max: int) -> bytes | None:
+        """Return bytes that arrived earlier, empty at the end of the stream, None if there are none."""
+        if self._incoming.pending or self._incoming.eof or self._tls.pending():
+            try:
+                return self._tls.read(bytes_max)
+            except ssl.SSLWantReadError:
+                pass
+            except _ENDED:
+                return b""
+            except ssl.SSLError as error:
+                raise trio.BrokenResourceError from error
+        return None
 
     async def aclose(self) -> None:
         await self.transport.aclose()
 
     async def _receive(self) -> None:
-        data = await receive_some(self.transport, _RECEIVE_BYTES)
+        self._put(await receive_some(self.transport, _RECEIVE_BYTES))
+
+    def _put(self, data: bytes | bytearray) -> None:
         if data:
             self._incoming.write(data)
         else:

@@ -38,6 +38,7 @@ class TrustFiles:
 
     def __init__(self, path: Path) -> None:
         self.path: Path = path
+        self._trust_path = os.fspath(path / "trust")
 
     def load_statements(self) -> Statements:
         """The trust map on disk, not verified. Raises :class:`StoreError`."""
@@ -75,7 +76,7 @@ class TrustFiles:
     def trust_stamp(self) -> object:
         """Return a value that changes whenever the trust map on disk does; None if there is no trust map."""
         with contextlib.suppress(OSError):
-            status = (self.path / "trust").stat()
+            status = os.stat(self._trust_path)  # noqa: PTH116  # faster, and asked at each request with a token
             return status.st_mtime_ns, status.st_ino
         return None
 

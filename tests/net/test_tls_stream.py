@@ -176,3 +176,50 @@ async def test_what_is_no_hello_breaks_it(data: bytes) -> None:
     await near.send_eof()
     with pytest.raises(trio.BrokenResourceError):
         await TlsStream(far, FIRST.start()._accepting, server_side=True).do_handshake()
+
+
+async def test_a_socket_is_written_and_read_without_waiting() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    client = TlsStream(
+        await trio.open_tcp_stream(*listener.socket.getsockname()), FIRST.start()._dialling, server_side=False
+    )
+    server = TlsStream(await listener.accept(), SECOND.start()._accepting, server_side=True)
+    await handshake(client, server)
+    with pytest.raises(BlockingIOError):
+        server.receive_nowait(1000)
+    assert client.send_nowait(b"asked") is None
+    await trio.lowlevel.wait_readable(server)
+    assert (server.receive_nowait(3), server.receive_nowait(1000)) == (b"ask", b"ed")
+
+    large = DATA * 64  # more than a socket takes
+    assert server.send_nowait(large) == b""
+    found: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.send_all, b"the end")
+        while sum(map(len, found)) < len(large) + len(b"the end"):
+            try:
+                found.append(client.receive_nowait(100_000))
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(client)
+    assert b"".join(found) == large + b"the end"
+
+    await server.aclose()
+    await trio.lowlevel.wait_readable(client)
+    assert client.receive_nowait(1000) == b""
+    await client.aclose()
+    await listener.aclose()
+
+
+async def test_bytes_that_are_no_tls_break_a_socket_that_is_read_without_waiting() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    client = await trio.open_tcp_stream(*listener.socket.getsockname())
+    server = TlsStream(await listener.accept(), SECOND.start()._accepting, server_side=True)
+    outgoing = TlsStream(client, FIRST.start()._dialling, server_side=False)
+    await handshake(outgoing, server)
+    await client.send_all(b"GET / HTTP/1.1\r\n\r\n")
+    await trio.lowlevel.wait_readable(server)
+    with pytest.raises(trio.BrokenResourceError):
+        server.receive_nowait(1000)
+    await client.aclose()
+    await server.aclose()
+    await listener.aclose()
