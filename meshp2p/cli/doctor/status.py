@@ -28,7 +28,7 @@ async def note_status(config: NodeConfig, findings: Findings) -> None:
     nodes = sorted((node for node in findings.nodes if node.is_reachable), key=lambda node: not node.is_here)
     urls = [node.addresses[0] for node in nodes]
     if directory is not None:
-        urls = await find_nodes(config, enough=None)
+        urls = [*config.join, *await find_nodes(config, enough=None)]
     if not urls:
         return
     own = named if isinstance(named, Path) else getattr(directory, "path", None)
