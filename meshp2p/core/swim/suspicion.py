@@ -31,11 +31,11 @@ class Suspicion:
     def __init__(
         self, accuser: str, now: float, *, timeout_min: float, timeout_max: float, confirmations_max: int
     ) -> None:
-        self.accusers = {accuser} if accuser else set()
+        self.accusers: set[str] = {accuser} if accuser else set()
         self._confirmations = 0
         self._confirmations_max = self._wanted = confirmations_max
         self._is_held_dead = False
-        self.since = now
+        self.since: float = now
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
         self.confirmers: tuple[str, ...] = ()
