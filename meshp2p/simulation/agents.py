@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from meshp2p.core.calls import CallReply, DeregisterReply, HeartbeatReply
-from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.calls import CallReply, DeregisterReply, HeartbeatReply, InstanceReply
+from meshp2p.core.requests import Deregister, Heartbeat, ReadInstance
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.host import Host
@@ -30,6 +30,10 @@ TWICE_AFTER, AGAIN_AFTER = 10.0, 1.0
 """If the interval is at least this long, a varying agent sends its heartbeats in pairs: the home delays the publication
 of the second report, and no later heartbeat comes in time to repeat it."""
 
+LOOKUPS, LOOKUP_INTERVAL = 12, 0.0003
+"""How often a node is asked for an agent around its heartbeat, and every how many seconds: less than a call takes, so
+that one is under way when the agent reports."""
+
 
 class Agent:
     """One agent. ``is_registered`` is true from a successful registration until the agent is told that it is unknown.
@@ -45,6 +49,8 @@ class Agent:
         self.report: tuple[str, str] = ("busy", "")
         self.lost: set[int] = set()
         """The tickets whose answers are lost."""
+        self.said: list[tuple[str, str]] = []
+        """What it reported since it registered, as far as that was answered."""
         self.listed: Listed | None = None
         """What its home knew at the last request; None if another node was asked."""
 
@@ -82,6 +88,7 @@ class Agents:
         self._watcher = watcher
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
+        self._lookups: dict[int, tuple[Agent, list[tuple[str, str]], int]] = {}
         self._count = 0
         self.agents: dict[str, Agent] = {plan.id: Agent(plan) for plan in plans}
         for agent in self.agents.values():
@@ -102,6 +109,19 @@ class Agents:
         self._try(agent, len(plan.nodes))
         if plan.varies and plan.every > TWICE_AFTER:
             self._engine.at(now + AGAIN_AFTER, self._report_again, agent)
+        if plan.is_looked_up:
+            self._engine.at(now + LOOKUPS / 2 * LOOKUP_INTERVAL, self._report_again, agent)
+            for number in range(LOOKUPS):
+                self._engine.at(now + number * LOOKUP_INTERVAL, self._look_up, agent)
+
+    def _look_up(self, agent: Agent) -> None:
+        for key in agent.plan.nodes[:2]:
+            host = self._reached(agent, key)
+            if host is not None and agent.said:
+                self._count += 1
+                self._lookups[self._count] = (agent, agent.said, len(agent.said))
+                if host.ask(self._count, ReadInstance(agent.plan.id)) is not None:
+                    del self._lookups[self._count]
 
     def _report_again(self, agent: Agent) -> None:
         """Send another heartbeat soon after the last: one that reports seldom may have two things to tell."""
@@ -165,6 +185,7 @@ class Agents:
             self._try(agent, tries - 1)
         else:
             self._watcher.beat(host, plan.id, _listed(host), True)
+            agent.said = []
             self._note_answer(agent)
 
     def _note_answer(self, agent: Agent) -> None:
@@ -181,6 +202,9 @@ class Agents:
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
         """Process an answer of a node."""
+        if ticket in self._lookups:
+            self._compare(host, *self._lookups.pop(ticket), reply)
+            return
         agent = self._tickets.get(ticket)
         if agent is not None and ticket in agent.lost:
             if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
@@ -196,8 +220,9 @@ class Agents:
         if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
             self._beat(host, agent, reply)
             self._note_answer(agent)
-            said = self._oracle.reports.get(agent.plan.id)
-            if said is None or (said.status, said.metrics) != agent.report:
+            agent.said.append(agent.report)
+            known = self._oracle.reports.get(agent.plan.id)
+            if known is None or (known.status, known.metrics) != agent.report:
                 self._oracle.reports[agent.plan.id] = Report(*agent.report, self._engine.now)
         else:
             if isinstance(reply, HeartbeatReply):
@@ -209,6 +234,12 @@ class Agents:
     def _beat(self, host: Host, agent: Agent, reply: HeartbeatReply) -> None:
         listed = agent.listed or _listed(host)
         self._watcher.beat(host, agent.plan.id, listed, reply.should_sync or not agent.listed)
+
+    def _compare(self, host: Host, agent: Agent, said: list[tuple[str, str]], count: int, reply: CallReply) -> None:
+        """Pass on what a node shows of an agent that has said so much when it was asked."""
+        if isinstance(reply, InstanceReply) and reply.is_home and said is agent.said:
+            shown = None if reply.record is None else (reply.record.status, reply.record.metrics)
+            self._watcher.looked_up(host, agent.plan.id, shown, (*said[count - 1 :], agent.report))
 
 
 def _listed(host: Host) -> Listed:

@@ -75,9 +75,12 @@ class Attackers:
             call = Call(0, (target.address,), Push(0, (claim,)), 1.0)
             world.network.call(liar, call, 0)
         else:
-            sealed = liar.security.guard.seal(Datagram(Gossip(tag_of(liar.id)), (claim,)), tag_of(target.id))
+            named = liar if draw.random() < 0.8 else witness
+            sealed = liar.security.guard.seal(Datagram(Gossip(tag_of(named.id)), (claim,)), tag_of(target.id))
             if sealed is None:
                 return
+            if named is not liar:
+                world.oracle.misnamed[sealed] = None
             world.network.inject(sealed, liar.address, target.address)
         world.fire(fault)
 

@@ -6,8 +6,12 @@ import random
 from collections.abc import Callable
 from typing import assert_never
 
+import msgspec
+
 from meshp2p.core.address import Address
+from meshp2p.core.datagrams import Datagram, Gossip, Unreached
 from meshp2p.core.directory.keeping import KeptState
+from meshp2p.core.record import EPOCH_MAX, tag_of
 from meshp2p.simulation.attackers import Attackers
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.world import World
@@ -248,6 +252,10 @@ class Injector:
         if fault.what is faults.Forgery.GARBAGE:
             data = self._random.randbytes(self._random.randrange(0, 200))
             world.network.inject(data, stranger, target)
+        elif fault.what is faults.Forgery.CLAIM:
+            if (claim := self._forge_claim(target)) is None:
+                return
+            world.network.inject(claim, stranger, target)
         elif self._overheard:
             data, target = self._overheard[self._random.randrange(0, len(self._overheard))]
             if fault.what is faults.Forgery.OTHER_MESH:
@@ -256,6 +264,20 @@ class Injector:
         else:
             return
         world.fire(fault)
+
+    def _forge_claim(self, target: Address) -> bytes | None:
+        codec, draw = self._world.network.codec, self._random
+        others = [host for host in self._world.oracle.live if host.address != target]
+        victim = self._world.network.host_at(target)
+        if codec is None or victim is None or not others:
+            return None
+        other, relay = draw.choice(others), draw.choice(others)
+        record, sender = other.running.own, tag_of(other.id)
+        datagram = Datagram(Unreached(sender, tag_of(victim.id), tag_of(relay.id)))
+        if draw.random() < 0.1:
+            stale = msgspec.structs.replace(record, incarnation=record.incarnation - 1, epoch=EPOCH_MAX - 1)
+            datagram = Datagram(Gossip(sender), (stale,))
+        return codec.encode(datagram)
 
 
 def _act_on_disk(fault: DiskFault, disk: SimulatedDisk[KeptState]) -> Undo | None:

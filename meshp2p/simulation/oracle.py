@@ -116,6 +116,8 @@ class Oracle:
         """When each acknowledgement was confirmed, by recipient and message id."""
         self.agents_tried_at: dict[str, float] = {}
         """When each last tried to register or to send a heartbeat."""
+        self.misnamed: dict[bytes, None] = {}
+        """Sealed datagrams that name another sender than the node that sealed them."""
         self.genuine: Genuine | None = None
         """The genuine statements of the machines and nodes of a secured mesh; None in an open mesh."""
         self.shut_out: dict[str, float] = {}

@@ -57,7 +57,8 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     In the network it is at the first of its ``nodes``. It asks them in turn, and goes to the next if one does not
     answer. With ``varies`` its status and metrics change at times, and it registers again; the metrics have up to
-    ``metrics_bytes``. With ``deregisters`` it deregisters at ``until``, at another node than the last.
+    ``metrics_bytes``. With ``deregisters`` it deregisters at ``until``, at another node than the last. With
+    ``is_looked_up`` it reports twice each time, and the first two nodes are asked for it again and again meanwhile.
 
     A request or its answer is lost with a probability of ``loses``. A heartbeat is sent twice with one of ``doubles``.
     """
@@ -72,6 +73,7 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     deregisters: bool = False
     loses: float = 0.0
     doubles: float = 0.0
+    is_looked_up: bool = False
 
 
 class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -43,6 +43,7 @@ class Watcher(Generic[AHost]):
     accepted: Callable[[AHost, Letter], None]
     beat: Callable[[AHost, str, Listed, bool], None]
     beat_refused: Callable[[AHost, str], None]
+    looked_up: Callable[[AHost, str, tuple[str, str] | None, tuple[tuple[str, str], ...]], None]
     reads: Callable[[AHost, MailboxRead], None]
     was_answered: Callable[[AHost, MailboxRead, tuple[Message, ...]], None]
     acknowledges: Callable[[str, tuple[str, ...]], None]

@@ -21,6 +21,7 @@ CAUGHT = {
     "comparing": ("other-half-of-a-comparison-is-lost", "maps-apart", 1),
     "farewells": ("leaver-looks-alive-in-a-sync", "seed-leaves", 0),
     "patience": ("patience-for-ever", "well-again", 0),
+    "lookups": ("question-takes-an-older-answer", "looked-up", 0),
     "detours": ("detour-for-ever", "detour-ends", 0),
     "dials": ("candidate-failures-are-never-reset", "late-seed", 0),
     "giving-way": ("older-twin-gives-way", "twin", 0),

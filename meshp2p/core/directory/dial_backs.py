@@ -10,7 +10,7 @@ from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import PeersCannotCall
 from meshp2p.core.record import tag_of
 
-__all__ = ["UNREACHABLE_AFTER", "DialBacks"]
+__all__ = ["DIAL_BACK_INTERVAL", "UNREACHABLE_AFTER", "DialBacks"]
 
 UNREACHABLE_AFTER = 5.0
 """If calls to a live node fail for so many seconds, there is no path to it. Less would include nodes that have just

@@ -149,6 +149,12 @@ class Checker:
     def beat_refused(self, host: Host, agent_id: str) -> None:
         """A host answered the heartbeat of an agent that it does not know the instance."""
 
+    def looked_up(
+        self, host: Host, agent_id: str, shown: tuple[str, str] | None, said: tuple[tuple[str, str], ...]
+    ) -> None:
+        """A host answered for the home of an instance with this status and these metrics; None: it is not there.
+        ``said`` is what the instance reported: what was answered last when the host was asked, and all since."""
+
     def revoked(self, node_id: str) -> None:
         """The machine of this node was revoked."""
 

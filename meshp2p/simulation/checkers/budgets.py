@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from meshp2p.core.calls import Probe, Push, SyncRequest
+from meshp2p.core.directory.dial_backs import DIAL_BACK_INTERVAL
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MIN
 from meshp2p.core.directory.state import AGE_BYTES, AGES_PER_PACKET, PACKET_OVERHEAD, SEAL_BYTES
 from meshp2p.core.effects import Call
@@ -194,5 +195,9 @@ class Budgets(Checker):
         if self._is_calm():  # no detour begins, and each that there was ends when the direct way is probed
             return dialled * tries + self._detours * (seconds / DIRECT_RETRY_MIN + 1)
         periods = seconds / config.probe_interval + 1
+        dialled_back = 0.0
+        if self._forged_packets() > self._forged:  # in an open mesh they may ask each node to dial all others back
+            dialled_back = 2 * self._nodes * (self._nodes - 1) * (1 + seconds / DIAL_BACK_INTERVAL)
         # a probe over TCP, and a sync with its push
-        return 3 * self._nodes * periods + self._spent.calls + self._spent_before.calls + dialled * tries
+        spent = self._spent.calls + self._spent_before.calls
+        return 3 * self._nodes * periods + spent + dialled * tries + dialled_back

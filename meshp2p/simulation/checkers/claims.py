@@ -15,7 +15,7 @@ from meshp2p.core.events import (
     InstanceUpdated,
     LeadershipChanged,
 )
-from meshp2p.core.record import Item, Record
+from meshp2p.core.record import EPOCH_MAX, Item, Record
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
 
@@ -140,6 +140,8 @@ class Epochs(Checker):
     def _check_claim(self, host: Host, record: Record) -> None:
         heard = self._heard[host.key]
         token = (record.epoch, record.id)
+        if record.epoch > EPOCH_MAX // 2:
+            self.violated(host, f"lists {record.id} with a claim that can hardly be outbid: epoch {record.epoch}")
         if record.home == host.id:
             if record.id == host.id:
                 if record.epoch > self._own.get(host.key, 0):

@@ -10,7 +10,7 @@ from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import detection_seconds, mending_seconds, told_seconds
 from meshp2p.simulation.host import Host
 
-__all__ = ["Registrations"]
+__all__ = ["LookupChecker", "Registrations"]
 
 TOLD_WITHIN = 5.0
 """Seconds within which a registration is known to all: a sync mends what gossip lost. Chosen, not measured."""
@@ -156,3 +156,15 @@ class Registrations(Checker):
         health = max((host.running.local_health for host in oracle.live), default=0)
         found = detection_seconds(oracle.config, len(oracle.hosts), health=health)
         return found + 2 * oracle.config.instance_timeout + mending_seconds(oracle.config, health)
+
+
+class LookupChecker(Checker):
+    """Whoever is asked for an instance shows what that reported last, or later, if its home answers."""
+
+    name = "lookups"
+
+    def looked_up(
+        self, host: Host, agent_id: str, shown: tuple[str, str] | None, said: tuple[tuple[str, str], ...]
+    ) -> None:
+        if shown not in said and self.oracle.is_undisturbed() and not self.oracle.network.impairments:
+            self.violated(host, f"shows {agent_id} as {shown}, which has reported {said[0]}")

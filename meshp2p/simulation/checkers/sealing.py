@@ -24,10 +24,14 @@ UNDER_WAY = 0.1
 
 class Authorship(Checker):
     """A machine gets a rumour only if its author made it, except about itself, and lists a node only by a record that
-    this node published."""
+    this node published. It gets no datagram in another's name."""
 
     name = "authorship"
     watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered)
+
+    def opened(self, host: Host, data: bytes, datagram: Datagram) -> None:
+        if data in self.oracle.misnamed:
+            self.violated(host, "opens a datagram that another node sealed than the one that it names")
 
     def handed(self, host: Host, items: tuple[Item, ...]) -> None:
         genuine = self.oracle.genuine

@@ -31,6 +31,14 @@ def _homes(draft: Draft) -> None:
     draft.faults.append(Crash(begin=draft.chaos_begin + 3.0, end=draft.chaos_begin + 4.0, node=restarted))
 
 
+@scenario("looked-up", "nodes are asked for agents just when these report", duration=60.0)
+def _looked_up(draft: Draft) -> None:
+    for number in range(3):
+        nodes = tuple(draft.random.sample(draft.names, min(3, len(draft.names))))
+        plan = AgentPlan(id=f"agent{number}", nodes=nodes, at=2.0 + number, every=1.0, varies=True, is_looked_up=True)
+        draft.agents.append(plan)
+
+
 @scenario("goodbye", "agents whose home is cut off go to another node, and some deregister there", least=4)
 def _goodbye(draft: Draft) -> None:
     stands, home, *others = draft.random.sample(draft.names, len(draft.names))

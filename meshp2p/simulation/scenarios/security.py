@@ -90,6 +90,11 @@ def _forger(draft: Draft) -> None:
     ]
 
 
+@scenario("pretender", "in an open mesh a stranger claims to lead for ever, and asks all nodes to dial each other")
+def _pretender(draft: Draft) -> None:
+    draft.faults.append(Forged(begin=draft.chaos_begin, end=draft.chaos_begin + 30.0, what=Forgery.CLAIM, rate=200.0))
+
+
 @scenario("replayer", "a stranger sends recorded datagrams again, and shows certificates of processes that ended")
 def _replayer(draft: Draft) -> None:
     _secure(draft)

@@ -225,12 +225,14 @@ class Corrupted(FaultOfNodes, frozen=True, kw_only=True):
 
 
 class Forgery(StrEnum):
-    """What an attacker without the key can send."""
+    """What an attacker can send: one that has no key, or in an open mesh, where nobody needs one."""
 
     GARBAGE = "garbage"
     OTHER_MESH = "other-mesh"
     REPLAY = "replay"
     """Packets that were sent before."""
+    CLAIM = "claim"
+    """In an open mesh: claims to lead in an epoch near the end of the range, and requests to be dialled back."""
 
 
 class Forged(FaultOfNodes, frozen=True, kw_only=True):
