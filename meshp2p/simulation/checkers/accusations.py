@@ -8,7 +8,7 @@ from meshp2p.core.events import Event, InstanceEvent, InstanceJoined, InstanceRe
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Fault, Twin
+from meshp2p.virtual.faults import Fault, Liar, Twin
 
 __all__ = ["Accusations", "Rivals"]
 
@@ -24,12 +24,12 @@ class Accusations(Checker):
     watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered)
 
     def prepare(self) -> None:
-        self._has_twins = False
+        self._has_doubles = False
         self._listed: dict[str, dict[str, tuple[int, int, float]]] = {}
         """By host and id: the boot, the incarnation and the time by the host's clock from which it listed that."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        self._has_twins = self._has_twins or isinstance(fault, Twin)
+        self._has_doubles = self._has_doubles or isinstance(fault, Twin | Liar)
 
     def started(self, host: Host) -> None:
         self._listed[host.key] = {}
@@ -44,8 +44,8 @@ class Accusations(Checker):
             listed[record.id] = (record.boot, record.incarnation, host.now)
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
-        # of a process that was started again others may tell what the one before it found
-        if host.number >= OBSERVERS_MAX or host.life > 1 or self._has_twins:
+        # others may tell what the process before it found, its twin, or a liar with its key
+        if host.number >= OBSERVERS_MAX or host.life > 1 or self._has_doubles:
             return
         for item in items:
             if not isinstance(item, Rumour) or item.state is not State.SUSPECT or item.by != host.id or item.is_refused:
