@@ -32,17 +32,14 @@ class _Direct(Protocol):
 
 class _PlainSocket:
     def __init__(self, stream: trio.SocketStream) -> None:
-        self._fd = stream.socket.fileno()
-
-    def fileno(self) -> int:
-        return self._fd
+        self.fileno: Callable[[], int] = stream.socket.fileno  # -1 once it is closed: the number may be another's
 
     def receive_nowait(self, bytes_max: int) -> bytes:
-        return os.read(self._fd, bytes_max)
+        return os.read(self.fileno(), bytes_max)
 
     def send_nowait(self, data: bytes) -> bytes | None:
         try:
-            return data[os.write(self._fd, data) :] or None
+            return data[os.write(self.fileno(), data) :] or None
         except BlockingIOError:
             return data
 
