@@ -125,23 +125,25 @@ class Chunks:
         Raises :class:`RequestRejected`.
         """
         if not self._left and not self._is_in_trailers:
-            chunk = _CHUNK.match(data)
-            if chunk is None:
-                if not _CRLF.startswith(data[:2]) or b"\n" in data[2:]:
-                    raise malformed(f"chunk header {_show(data.removeprefix(_CRLF))}")
+            if not _CRLF.startswith(data[:2]):
+                raise malformed(f"chunk header {_show(data)}")
+            if data.find(b"\n", 2) < 0:
                 if len(data) > self._limits.header_bytes_max:
                     raise malformed("a chunk header that is too long")
                 return b"", data
+            chunk = _CHUNK.match(data)
+            if chunk is None:
+                raise malformed(f"chunk header {_show(data[2:])}")
             data = data[chunk.end() :]
             self._left = int(chunk[1], 16)
             self._is_in_trailers = not self._left
             self.count += not self._is_in_trailers
         if self._is_in_trailers:
-            trailers = _TRAILERS.match(data)
-            if trailers is not None:
+            if data.startswith((b"\n", _CRLF)) or _HEAD_END.search(data) is not None:
+                trailers = _TRAILERS.match(data)
+                if trailers is None:
+                    raise malformed(f"trailer {_show(data)}")
                 return None, data[trailers.end() :]
-            if _HEAD_END.search(data) is not None:
-                raise malformed(f"trailer {_show(data)}")
             if len(data) > self._limits.header_bytes_max or data.count(b"\n") > _LINES_MAX:
                 raise _head_too_large(self._limits)
             return b"", data

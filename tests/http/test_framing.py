@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import h11
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from meshp2p.http import framing
 from meshp2p.http.framing import Chunks, Head, parse_head, response_head
 from meshp2p.http.limits import HttpLimits
 from meshp2p.http.state import RequestRejected
@@ -231,6 +234,27 @@ def test_a_chunked_body_is_what_h11_reads(data: bytes, draws: st.DataObject | No
 def test_a_malformed_chunk_is_refused(data: bytes) -> None:
     with pytest.raises(RequestRejected):
         take_all([data + b"\r\n"])
+
+
+@pytest.mark.parametrize("data", [b"1;" + b"a" * 2000 + b"\r\nb\r\n0\r\n\r\n", b"0\r\nA: " + b"a" * 2000 + b"\r\n\r\n"])
+def test_chunks_that_come_byte_by_byte_are_matched_once_they_are_whole(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matching again after each byte would take a time that grows with the square of the length."""
+    matched: list[bytes] = []
+
+    class Counting:
+        def __init__(self, pattern: re.Pattern[bytes]) -> None:
+            self._pattern = pattern
+
+        def match(self, text: bytes) -> re.Match[bytes] | None:
+            matched.append(text)
+            return self._pattern.match(text)
+
+    for name in ("_CHUNK", "_TRAILERS"):
+        monkeypatch.setattr(framing, name, Counting(getattr(framing, name)))
+    assert take_all([data[at : at + 1] for at in range(len(data))]) == (b"b" if data[:1] == b"1" else b"", b"")
+    assert len(matched) <= 3
 
 
 def test_a_header_of_a_response_that_would_be_read_as_two_is_refused() -> None:
