@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from typing import Final
 
 __all__ = ["read_addresses"]
@@ -32,23 +33,30 @@ _SECONDS_MAX: Final = 2.0
 def read_addresses() -> list[tuple[int, str, int]]:
     """Return the number of its interface, the host, and the length of the prefix for each address. Raises
     ``OSError``."""
-    found: list[tuple[int, str, int]] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as kernel:
         kernel.settimeout(_SECONDS_MAX)
         kernel.send(_HEADER.pack(_HEADER.size + _ADDRESS.size, _GET_ADDRESS, _REQUEST_DUMP, 1, 0) + bytes(8))
-        while True:
-            data = kernel.recv(1 << 16)
-            while data:
-                size, kind, *_ = _HEADER.unpack_from(data)
-                message = data[_HEADER.size : size]
-                if kind == _DONE:
-                    return found
-                if kind == _ERROR:
-                    code = -int.from_bytes(message[:4], "little", signed=True)
-                    raise OSError(code, os.strerror(code))
-                if kind == _NEW_ADDRESS:
-                    found += _addresses_in(message)
-                data = data[_padded(size) :]
+        try:
+            return _read_answer(kernel)
+        except (struct.error, ValueError, OverflowError) as error:
+            raise OSError(f"malformed answer of the kernel: {error}") from error
+
+
+def _read_answer(kernel: socket.socket) -> list[tuple[int, str, int]]:
+    found: list[tuple[int, str, int]] = []
+    while True:
+        data = kernel.recv(1 << 16)
+        while data:
+            size, kind, *_ = _HEADER.unpack_from(data)
+            message = data[_HEADER.size : size]
+            if kind == _DONE:
+                return found
+            if kind == _ERROR:
+                code = -int.from_bytes(message[:4], sys.byteorder, signed=True)
+                raise OSError(code, os.strerror(code))
+            if kind == _NEW_ADDRESS:
+                found += _addresses_in(message)
+            data = data[_padded(size) :]
 
 
 def _addresses_in(message: bytes) -> list[tuple[int, str, int]]:

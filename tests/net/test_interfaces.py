@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 
@@ -16,6 +18,7 @@ from meshp2p.net.interfaces import (
     advertised_addresses,
     list_interfaces,
 )
+from meshp2p.net.netlink import read_addresses
 
 LO = Interface("lo", ("127.0.0.1", "::1"))
 ETH0 = Interface("eth0", ("192.0.2.7", "2001:db8::7", "fe80::7"))
@@ -160,3 +163,29 @@ def test_interfaces_are_listed_again_at_times_if_nothing_is_reported(monkeypatch
     monkeypatch.setattr(time, "monotonic", lambda: now + UNREPORTED_SECONDS + 1)
     assert lister.list() is not listed
     lister.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x18",  # no header
+        struct.pack("=IHHII", 18, 20, 0, 1, 0) + bytes(2),  # no whole address
+        struct.pack("=IHHIIBBBBIHH", 28, 20, 0, 1, 0, socket.AF_INET, 8, 0, 0, 1, 4, 1),  # an address of no bytes
+        struct.pack("=IHHIIi", 20, 2, 0, 1, 0, -(1 << 31)),  # no number of an error
+        struct.pack("=IHHIIi", 20, 2, 0, 1, 0, -1),  # not permitted
+    ],
+)
+def test_an_answer_of_the_kernel_that_cannot_be_read_is_an_error_of_the_system(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kernel(socket.socket):
+        def send(self, *_: object) -> int:
+            return 0
+
+        def recv(self, *_: object) -> bytes:
+            return answer
+
+    monkeypatch.setattr(socket, "socket", Kernel)
+    with pytest.raises(OSError, match=r"malformed answer of the kernel|not permitted"):
+        read_addresses()
