@@ -83,12 +83,12 @@ def _replay_recording(options: argparse.Namespace) -> int:
     )
     seconds, violations = run.result.virtual_seconds, run.result.violations
     if options.json:
-        _show(run.trace, run.schedule, run.result, options, can_save=False)
+        _show(run.trace, run.schedule, run.result, options, is_recording=True)
         write_line(run.result.as_json().decode())
         return 1 if violations else 0
     about = f"node {recording.node_id} of mesh {recording.mesh}, meshp2p {recording.version}: {began} to {ended}"
     write_line(printable(f"{about}, {seconds:.1f} s; written because of: {recording.reason}"))
-    _show(run.trace, run.schedule, run.result, options, can_save=False)
+    _show(run.trace, run.schedule, run.result, options, is_recording=True)
     equal = "DIFFERENCES" if violations else "the same effects and states"
     write_line(f"replayed {run.steps} inputs and compared {run.states} states: {equal}")
     for violation in violations:
@@ -136,17 +136,17 @@ def _describe(schedule: Schedule) -> None:
 
 
 def _show(
-    trace: Trace, schedule: Schedule, result: Result, options: argparse.Namespace, *, can_save: bool = True
+    trace: Trace, schedule: Schedule, result: Result, options: argparse.Namespace, *, is_recording: bool = False
 ) -> None:
     """Print and write the pictures that were asked for."""
     if options.trace:
         for line in lines_of(trace):
             write_line(line)
     elif not options.json:
-        write_line(printable_lines(timeline(trace, schedule)))
+        write_line(printable_lines(timeline(trace, schedule, is_recording=is_recording)))
     if options.html is not None:
         command = _command_of(options)
-        _write(options.html, lambda path: write_html(trace, schedule, result, path, command, can_save=can_save))
+        _write(options.html, lambda path: write_html(trace, schedule, result, path, command, is_recording=is_recording))
 
 
 def _command_of(options: argparse.Namespace) -> str:

@@ -233,7 +233,7 @@ def _seconds(grounds: Grounds) -> str:
 
 
 def _limits(grounds: Grounds) -> str:
-    return f"; it has {_seconds(grounds)} to refute{_delays(grounds)}"
+    return f"; it has at most {_seconds(grounds)} to refute{_delays(grounds)}"
 
 
 def _delays(grounds: Grounds) -> str:

@@ -40,26 +40,32 @@ def _read(name: str) -> str:
 
 
 def render_html(
-    trace: Trace, schedule: Schedule, result: Result, command: str = REPLAY, *, can_save: bool = True
+    trace: Trace, schedule: Schedule, result: Result, command: str = REPLAY, *, is_recording: bool = False
 ) -> str:
-    """Return the page. ``command`` repeats the run. With ``can_save`` it offers the schedule as a file.
+    """Return the page. ``command`` repeats the run. It offers the schedule as a file, which the replay
+    of a recording does not have.
 
     Ids and messages are arbitrary text and are shown as such. A content security policy allows only the page's own
     script, and forbids loading anything.
     """
     script = "\n".join(_read(name) for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    title = f"{schedule.scenario}, seed {schedule.seed}, {len(schedule.nodes)} nodes"
-    verdict = outcome(result)
-    file = dump_schedule(schedule).decode() if can_save else ""
+    seconds = f"{result.virtual_seconds:.1f}"
+    if is_recording:
+        facts = [f"{seconds} s as one node saw them"]
+        title = schedule.scenario
+        verdict = "replayed differently" if result.violations else "replayed exactly"
+    else:
+        facts = [f"seed {schedule.seed}", f"{len(schedule.nodes)} nodes", f"{seconds} virtual seconds"]
+        title = ", ".join([schedule.scenario, *facts[:2]])
+        verdict = outcome(result)
+    file = dump_schedule(schedule).decode() if not is_recording else ""
     replacements = {
         "@@POLICY@@": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         "@@TITLE@@": html.escape(printable(f"{title}: {verdict}")),
         "@@STYLE@@": _read("page.css"),
         "@@SCENARIO@@": html.escape(printable(schedule.scenario)),
-        "@@SEED@@": str(schedule.seed),
-        "@@NODES@@": str(len(schedule.nodes)),
-        "@@SECONDS@@": f"{result.virtual_seconds:.1f}",
+        "@@FACTS@@": " ".join(f"<span>{fact}</span>" for fact in facts),
         "@@GOOD@@": "no" if result.violations else "yes",
         "@@VERDICT@@": html.escape(verdict),
         "@@COMMAND@@": html.escape(command),
@@ -77,7 +83,7 @@ def render_html(
 
 
 def write_html(
-    trace: Trace, schedule: Schedule, result: Result, path: Path, command: str = REPLAY, *, can_save: bool = True
+    trace: Trace, schedule: Schedule, result: Result, path: Path, command: str = REPLAY, *, is_recording: bool = False
 ) -> None:
     """Write :func:`render_html` to this path. Raises :class:`OSError`."""
-    path.write_text(render_html(trace, schedule, result, command, can_save=can_save), encoding="utf-8")
+    path.write_text(render_html(trace, schedule, result, command, is_recording=is_recording), encoding="utf-8")

@@ -26,7 +26,7 @@ _SIGNS = (("!", "violation"), ("x", "declares dead"), ("?", "suspects"), ("+", "
 _RANKS = {sign: rank for rank, (sign, _) in enumerate(_SIGNS)}
 
 
-def timeline(trace: Trace, schedule: Schedule, width: int = 100) -> str:
+def timeline(trace: Trace, schedule: Schedule, width: int = 100, *, is_recording: bool = False) -> str:
     """Return the run as plain text that ends with a line break. The lanes take at most ``width`` columns (but enough
     for 20 slices of time); lines of text may be longer.
 
@@ -38,6 +38,8 @@ def timeline(trace: Trace, schedule: Schedule, width: int = 100) -> str:
     bands = bands_of(trace, lanes, end)
     letters = _letters(bands)
     title = f"{schedule.scenario}, seed {schedule.seed}: {len(schedule.nodes)} nodes, {end:.1f} virtual seconds"
+    if is_recording:
+        title = f"{schedule.scenario}: {end:.1f} s as one node saw them"
     lines = [f"{printable(title)}; a column is {end / chart.columns:.2g} s", ""]
     lines.append(chart.line("", chart.axis()))
     spans = fault_spans(trace, end)

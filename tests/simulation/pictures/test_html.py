@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meshp2p.simulation.pictures import render_html, write_html
+from meshp2p.simulation.pictures import render_html, timeline, write_html
 from meshp2p.simulation.schedule import load_schedule
 from tests.simulation.pictures.pages import Page
 from tests.simulation.pictures.runs import a_partition, by_hand
@@ -45,6 +45,21 @@ def test_violations_are_counted_in_the_title() -> None:
     run = by_hand(message="n0 misses n1")
     page = Page(render_html(run.trace, run.schedule, run.result))
     assert page.texts["verdict"] == "1 violation"
+
+
+def test_a_recording_is_not_told_as_a_simulated_run() -> None:
+    run = a_partition()
+    html = render_html(run.trace, run.schedule, run.result, is_recording=True)
+    assert "<title>partition: replayed exactly</title>" in html
+    heading = html.partition("<h1>")[2].partition("</h1>")[0]
+    assert heading.endswith("<span>120.0 s as one node saw them</span>")
+    assert "seed" not in heading
+    assert timeline(run.trace, run.schedule, is_recording=True).startswith("partition: ")
+    run = by_hand(message="the effects differ")
+    assert (
+        Page(render_html(run.trace, run.schedule, run.result, is_recording=True)).texts["verdict"]
+        == "replayed differently"
+    )
 
 
 @pytest.mark.parametrize("part", ["one", "two", "three", "message"])

@@ -20,7 +20,7 @@ signs: ! violation  x declares dead  ? suspects  + sees refuted  < sees leave  ~
      0.000s  n0, n1, n2: starts
      1.000s  n0, n1, n2: thinks that n0 leads, epoch 1
      3.000s  fault begins: Partition  A: n0 n1 | B: n2
-     5.000s  n0: suspects n2: no answer to a probe; it has 2 s to refute
+     5.000s  n0: suspects n2: no answer to a probe; it has at most 2 s to refute
      5.001s  n1: suspects n2: heard: it did not answer n0
      7.000s  n0: declares n2 dead: it did not refute within 2 s; found unresponsive by n0
      7.000s  n0: knows no leader
