@@ -173,7 +173,7 @@ class View:
     @property
     def hears_nobody(self) -> bool:
         """Whether this node lists others, hears none of them, and is checking them."""
-        return self._swim.contact.is_checking
+        return self._swim.election.hears_nobody
 
     @property
     def is_guarded(self) -> bool:

@@ -65,6 +65,21 @@ def test_a_cut_off_node_says_so_after_three_seconds_and_names_no_leader_until_it
     assert (kinds.count(ContactLost), kinds.count(ContactRestored)) == (1, 1)
 
 
+def test_a_node_that_is_announced_while_it_hears_nobody_names_no_leader() -> None:
+    mesh = a_mesh(4)
+    mesh.disks["z"], mesh.full["z"] = {}, "input/output error"
+    node = mesh.add("z", join="n00")
+    mesh.run_until(lambda: node.hears_nobody, within=5)
+    assert not node.is_announced
+    cut(mesh, {"z"})
+    del mesh.full["z"]
+    mesh.run_until(lambda: node.is_announced, within=11)
+    assert (node.hears_nobody, node.leader_id) == (True, None)
+    heal(mesh)
+    mesh.run_until(mesh.is_whole, within=5)
+    assert {machine.leader_id for machine in mesh.nodes.values()} == {"n00"}
+
+
 def test_a_node_that_is_cut_off_for_less_than_that_says_nothing() -> None:
     mesh = a_mesh(8)
     cut(mesh, {"n00"})

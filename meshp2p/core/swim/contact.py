@@ -30,12 +30,6 @@ class Contact:
         self._state = state
         self._election = election
         self._roll_call = roll_call
-        self._is_lost = False
-
-    @property
-    def is_checking(self) -> bool:
-        """Whether this node has lost contact, and still lists others."""
-        return self._is_lost and len(self._state.members.nodes) > 1
 
     def notice(self, event: InstanceChange, now: float) -> None:
         if isinstance(event, InstanceJoined) and event.record.is_node:
@@ -45,8 +39,8 @@ class Contact:
         """Note a packet, call or reply from another node."""
         state = self._state
         state.heard_at = now
-        if self._is_lost:
-            self._is_lost = False
+        if self._election.has_lost_contact:
+            self._election.has_lost_contact = False
             self._forget_verdicts()
             state.emit(ContactRestored())
             state.timers.set(Timer.CONTACT, now + self._patience())
@@ -60,7 +54,7 @@ class Contact:
         if now < due or state.is_guarded:
             state.timers.set(Timer.CONTACT, due if now < due else now + self._patience())
             return
-        self._is_lost = True
+        self._election.has_lost_contact = True
         state.emit(ContactLost(now - state.heard_at))
         self._election.unsettle(now)
         self._roll_call.begin(now)

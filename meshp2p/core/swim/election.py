@@ -32,6 +32,8 @@ class Election:
         self._state = state
         self._ownership = ownership
         self._lease = lease
+        self.has_lost_contact: bool = False
+        """Whether this node listed others, received nothing from them for long, and has not since."""
         self._deaths: deque[float] = deque()
         self._named_id: str | None = None
         self._epoch_told = 0
@@ -43,6 +45,11 @@ class Election:
     def is_settled(self) -> bool:
         return self._state.is_settled
 
+    @property
+    def hears_nobody(self) -> bool:
+        """Whether this node has lost contact, and still lists others."""
+        return self.has_lost_contact and len(self._state.members.nodes) > 1
+
     def start(self, now: float) -> None:
         self._state.timers.set(Timer.SETTLE, now + self._state.config.settle_timeout)
 
@@ -51,8 +58,8 @@ class Election:
         self._state.timers.set(Timer.SETTLE, now + max(self._state.config.settle_timeout, RELOOK_INTERVAL))
 
     def settle(self) -> None:
-        """End the settle window: its time is over, or a settled peer was met."""
-        if self._state.is_guarded:
+        """End the settle window: its time is over, or a settled peer was met. Not while it hears nobody."""
+        if self._state.is_guarded or self.hears_nobody:
             return
         self._state.is_settled = True
         self._state.timers.cancel(Timer.SETTLE)

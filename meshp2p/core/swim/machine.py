@@ -317,8 +317,7 @@ class Swim:
 
     def _settle(self, now: float) -> None:
         self.syncer.end_look_around()
-        if not self.contact.is_checking:
-            self.election.settle()
+        self.election.settle()
         if not self.election.is_settled:
             self.election.look_again(now)  # it is guarded, or has no contact
 
