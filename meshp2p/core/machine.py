@@ -340,11 +340,11 @@ class Machine(View):
     def expel(
         self, agents: Collection[tuple[bytes, str]], now: float, is_trusted: Callable[[str], bool] | None = None
     ) -> list[Effect]:
-        """List these instances, and those that they host, as left, and accept no more claims of their processes.
+        """List these nodes as left, what they host as dead, and accept no more claims of their processes.
 
-        Each is named by the owner of its record, empty in an open mesh, and its id: an instance of another owner with
-        that id stays. Another process of an instance may join later. This node itself is not expelled. It removes the
-        instances that it hosts for callers that are not ``is_trusted``.
+        Each is named by the owner of its record, empty in an open mesh, and its id: a node of another owner with that
+        id stays. Another process of a node may join later, and a hosted instance may register elsewhere. This node
+        itself is not expelled. It removes the instances that it hosts for callers that are not ``is_trusted``.
         """
         self._swim.membership.expel(agents, now)
         if is_trusted is not None:

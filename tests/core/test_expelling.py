@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from meshp2p.core.events import InstanceDied, InstanceLeft
+from meshp2p.core.message import CopyStatus
 from meshp2p.core.record import INCARNATION_STEP_MAX, Rumour, State
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.core.swim.membership import EXPELLED_MAX
 from tests.core.builders import a_machine, a_record, emitted, hear
 from tests.core.mesh import Mesh
+from tests.core.test_messages import a_mesh, acknowledge, host, ids_of, read, send, status
 
 
-def test_who_is_expelled_somewhere_has_left_everywhere_with_what_it_hosts() -> None:
+def test_who_is_expelled_somewhere_has_left_everywhere_and_what_it_hosts_is_dead() -> None:
     mesh = Mesh(5)
     for number in range(5):
         mesh.add(f"n{number}", join="n0" if number else None)
@@ -24,15 +28,48 @@ def test_who_is_expelled_somewhere_has_left_everywhere_with_what_it_hosts() -> N
     for key in ("n0", "n1", "n3", "n4"):
         assert {"n2", "hosted"}.isdisjoint(mesh.nodes[key].records())
         ends = {one.id: type(one) for one in mesh.events[key] if isinstance(one, InstanceLeft | InstanceDied)}
-        assert ends == {"n2": InstanceLeft, "hosted": InstanceLeft}
+        assert ends == {"n2": InstanceLeft, "hosted": InstanceDied}
+
+
+@pytest.mark.parametrize("disks", [True, False])
+def test_an_agent_of_an_expelled_node_gets_its_messages_where_it_registers_next(*, disks: bool) -> None:
+    mesh = a_mesh("a", "b", "c", disks=disks)
+    host(mesh, "b", "agent")
+    acknowledged = send(mesh, "a", "agent", "acknowledged")
+    acknowledge(mesh, "b", "agent", acknowledged.message_id)
+    sent = [send(mesh, "a", "agent", "delivered")]
+    mesh.run(1)
+    assert status(mesh, "a", sent[0].message_id) == {"agent": CopyStatus.DELIVERED}
+    mesh.is_cut = lambda sender, receiver: "b" in (sender, receiver)
+    sent.append(send(mesh, "a", "agent", "accepted"))
+    for key in ("a", "c"):
+        mesh.do(key, mesh.nodes[key].expel([(b"", "b")], mesh.now))
+    mesh.run(mesh.config.return_timeout + 1)
+    statuses = [status(mesh, "a", one.message_id)["agent"] for one in sent]
+    assert statuses == [CopyStatus.DELIVERED, CopyStatus.QUEUED]
+    mesh.kill("b")
+    host(mesh, "c", "agent")
+    mesh.run(1)
+    assert read(mesh, "c", "agent") == ["delivered", "accepted"]
+    acknowledge(mesh, "c", "agent", *ids_of(mesh, "c", "agent"))
+    assert read(mesh, "c", "agent") == []
+
+
+def test_an_agent_that_deregistered_before_its_home_was_expelled_has_left() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("lost", boot=7), a_record("hosted", home="lost", boot=7)])
+    hear(machine, [Rumour("hosted", 1, State.LEFT, "lost")])
+    machine.expel([(b"", "lost")], 1.0)
+    assert machine._state.members.departed["hosted"].state is State.LEFT
 
 
 def test_an_expelled_process_does_not_come_back_and_another_one_may() -> None:
     machine = a_machine()
     hear(machine, [a_record("lost", boot=7), a_record("hosted", home="lost", boot=7), a_record("other", boot=8)])
-    assert {event.id for event in emitted(machine.expel([(b"", "lost")], 1.0)) if isinstance(event, InstanceLeft)} == {
-        "lost",
-        "hosted",
+    events = emitted(machine.expel([(b"", "lost")], 1.0))
+    assert {event.id: type(event) for event in events if isinstance(event, InstanceLeft | InstanceDied)} == {
+        "lost": InstanceLeft,
+        "hosted": InstanceDied,
     }
     hear(machine, [a_record("lost", 5, boot=7), a_record("hosted", 5, home="lost", boot=7)])
     assert set(machine.records()) == {"me", "other"}

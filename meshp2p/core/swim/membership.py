@@ -340,8 +340,10 @@ class Membership:
         gone = [one for one in known if (owner_of(one), one.home) in agents and one.home != state.id]
         for one in sorted(gone, key=lambda one: one.is_node):  # a node after what it hosts: nobody is to adopt that
             state.expelled[owner_of(one), one.home, one.boot] = None
-            if one.state is not State.LEFT:
-                self.become_departed(Rumour(one.id, one.incarnation, State.LEFT, state.id), now, at_birth=True)
+            # what it hosts may register elsewhere, and then gets its messages
+            end = State.LEFT if one.is_node else State.DEAD
+            if one.state not in (end, State.LEFT):
+                self.become_departed(Rumour(one.id, one.incarnation, end, state.id), now, at_birth=True)
         while len(state.expelled) > EXPELLED_MAX:
             del state.expelled[next(iter(state.expelled))]
 
