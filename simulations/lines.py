@@ -26,7 +26,7 @@ BUDGETS = {
     "node": 5530,
     "recording": 1060,
     "simulation": 8845,
-    "store": 1245,
+    "store": 1260,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,

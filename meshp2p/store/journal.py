@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +22,17 @@ from typing import Final
 import msgspec
 
 from meshp2p.core.effects import Delete, Put, Table, Write
+from meshp2p.store import private_files
 
 __all__ = ["Journal"]
 
 _HEADER_BYTES: Final = 20
 _RECORD_BYTES: Final = 8
 """The size and the checksum before the writes of a record."""
+
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""How much of a file is read. A node writes less than a third of it."""
+
 _Row = tuple[Table, bytes, bytes | None]
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[_Row]).decode
@@ -53,24 +59,31 @@ class Journal:
 
     def load(self, transactions: int) -> int:
         """Read what an earlier process left, if it belongs to a store with so many transactions. Return how many
-        records are missing. Raises ``OSError``.
+        records are missing. Raises ``OSError`` and :class:`~meshp2p.errors.StoreError`.
 
-        A journal with missing records is copied beside its place.
+        A journal with missing records is copied beside its place. One that cannot be read stays as it is.
         """
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return 0
+        try:
+            return self._load(transactions)
+        except BaseException:
+            os.close(self._file)  # so that `close` leaves the file as it is
+            self._file, self._place, self.pending, self.size = -1, None, {}, 0
+            raise
+
+    def _load(self, transactions: int) -> int:
         self._place = os.fstat(self._file)
+        if not stat.S_ISREG(self._place.st_mode):
+            raise OSError("it is not a regular file")
         with open(self._file, "rb", closefd=False) as file:
-            data = file.read()
+            data = file.read(FILE_BYTES_MAX)
         missing = self._read(data, transactions)
         if missing:
-            self._path.with_name(self._path.name + ".damaged").write_bytes(data)
-        if self.size:
-            os.ftruncate(self._file, self.size)
-        else:
-            self.clear()
+            private_files.write(self._path.with_name(self._path.name + ".damaged"), data)
+        os.ftruncate(self._file, self.size)
         return missing
 
     def _read(self, data: bytes, transactions: int) -> int:
@@ -179,5 +192,5 @@ def _read_record(data: bytes, place: int, base: int) -> tuple[list[_Row], int] |
         return None
     try:
         return _decode(body), end
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -125,6 +125,8 @@ class MessageWriter:
         """Write to the journal, if that may be done here. Return whether it was."""
         if not (self._is_quick and self._thread.is_idle and batches and _size_of(batches) <= WRITE_BYTES_MAX):
             return False
+        if self._journal.size > JOURNAL_BYTES_MAX:  # the store could not take it over
+            return False
         began = self._clock()
         if began >= self._next_check:
             self._directory.check()

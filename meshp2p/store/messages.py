@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from meshp2p.core.effects import Table, Write
 from meshp2p.errors import InternalError, StoreError, StoreFull
+from meshp2p.store import private_files
 from meshp2p.store.age import AgeClock
 from meshp2p.store.counter import Counter
 from meshp2p.store.replacement import replace_durably
@@ -99,7 +100,7 @@ class MessageStore:
             self._counter = Counter(self._beside("-count"))
             self.missing = max(0, self._counter.value - self.transactions)
             if self.missing and self._log_path.exists():
-                shutil.copyfile(self._log_path, self._beside("-wal.damaged"))
+                private_files.write(self._beside("-wal.damaged"), self._log_path.read_bytes())
             self._connection = self._open()
             self._is_loaded = True
             self._counter.write(self.transactions)
@@ -144,7 +145,7 @@ class MessageStore:
             try:
                 transact(connection, statements)
             except sqlite3.Error as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
                     raise
                 # a log that was taken in begins anew, in the room that it has already
                 with contextlib.suppress(sqlite3.Error):
@@ -229,7 +230,7 @@ class MessageStore:
             try:
                 os.link(log, second)
             except OSError:  # there are no links on this file system
-                shutil.copyfile(log, second)
+                shutil.copy(log, second)
         try:
             yield
         finally:
@@ -282,10 +283,10 @@ class MessageStore:
         """Copy the open file, which has no name any more, to its place."""
         new = self._beside(".new")
         new.unlink(missing_ok=True)
+        private_files.create(new, b"")
         with contextlib.closing(_connect(new)) as copy:
             connection.backup(copy)
             copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        new.chmod(0o600)
         with new.open("rb") as file:
             os.fsync(file.fileno())
         self._log_path.unlink(missing_ok=True)  # it belongs to the removed file
@@ -310,7 +311,7 @@ class MessageStore:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if self._log_path.exists():
                 raise StoreError(f"{str(self._path)!r} is used by another program")
-            shutil.copyfile(self._path, new)
+            shutil.copy(self._path, new)
         with contextlib.closing(_connect(new)) as connection:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=DELETE")

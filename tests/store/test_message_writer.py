@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
 import sqlite3
+import stat
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -353,6 +356,30 @@ async def test_the_store_takes_a_long_journal_over_in_the_thread_of_the_disk_and
     assert len(keys_in(tmp_path)) == 6_000
 
 
+async def test_a_journal_that_the_store_cannot_take_over_stays_short_and_writes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_writer, "JOURNAL_BYTES_MAX", 10_000)
+    disk = Disk(tmp_path)
+    await disk.start()
+
+    def fail(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("damaged page")
+
+    accepted: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(messages, "transact", fail)
+        for number in range(100):
+            with contextlib.suppress(StoreError):
+                await disk.make([(put(number, 1000),)])
+                accepted.append(number)
+    assert accepted == [*range(len(accepted))]
+    assert 0 < disk.journal.size < 12_000
+    await disk.make([(put(500, 1000),)])
+    disk.kill()
+    assert keys_in(tmp_path) == [*accepted, 500]
+
+
 async def test_what_is_deleted_soon_never_reaches_the_store(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     await disk.start()
@@ -446,6 +473,87 @@ async def test_every_flipped_bit_of_a_journal_loses_records_from_there_on_and_is
         assert journal.is_in_place()
         assert journal.append([(put(9),)], 1)
         os.close(journal._file)
+
+
+def _fail_to_load(path: Path, begin: Callable[[], None] = lambda: None) -> None:
+    """Start and end as a node does; the store is open already at ``begin``."""
+    directory, store, thread = DataDirectory(path), MessageStore(path / "messages.sqlite3"), DiskThread()
+    writer = MessageWriter(directory, store, thread, "process")
+    store.load()
+    begin()
+    with pytest.raises(StoreError, match=r"messages\.journal|the journal in .* cannot be read"):
+        writer.load()
+    thread.close()
+    writer.close()
+    store.close()
+    directory.close()
+
+
+def _make_pipe(path: Path, _data: bytes) -> None:
+    os.mkfifo(path)
+
+
+def _make_link(path: Path, data: bytes) -> None:
+    path.with_name("elsewhere").write_bytes(data)
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("make", [_make_pipe, _make_link, lambda path, _: path.mkdir()], ids=["pipe", "link", "dir"])
+async def test_what_is_no_journal_stops_the_start_and_stays(
+    tmp_path: Path, make: Callable[[Path, bytes], None]
+) -> None:
+    data = await _make_journal(tmp_path, 3)
+    path = tmp_path / "messages.journal"
+    path.unlink()
+    make(path, data)
+    before = path.lstat().st_ino
+    _fail_to_load(tmp_path)
+    assert path.lstat().st_ino == before
+
+
+@pytest.mark.parametrize("failing", ["fstat", "ftruncate", "fsync"])
+async def test_a_journal_that_cannot_be_read_now_is_read_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    data = await _make_journal(tmp_path, 3)
+    path = tmp_path / "messages.journal"
+    path.write_bytes(data[:-1])
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patched:
+        _fail_to_load(tmp_path, lambda: patched.setattr(os, failing, fail))
+    assert path.read_bytes() == data[:-1]
+    disk = Disk(tmp_path)
+    assert disk.writer.missing == 1
+    assert [key for _, key, _ in disk.rows] == [put(1).key, put(2).key]
+    disk.close()
+
+
+async def test_a_long_journal_is_read_in_part_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = await _make_journal(tmp_path, 3)
+    monkeypatch.setattr("meshp2p.store.journal.FILE_BYTES_MAX", len(data) - 1)
+    os.truncate(tmp_path / "messages.journal", 10 * len(data))
+    journal = Journal(tmp_path / "messages.journal")
+    assert journal.load(1) == 1
+    assert len(journal.pending) == 2
+    assert (tmp_path / "messages.journal.damaged").stat().st_size == len(data) - 1
+    assert stat.S_IMODE((tmp_path / "messages.journal.damaged").stat().st_mode) == 0o600
+    os.close(journal._file)
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x91\x93\xa1\xff\xc4\x01a\xc0", b"\x91" * 100_000, b"\xdd\xff\xff\xff\xff", b"\xc0"]
+)
+async def test_a_record_with_a_checksum_and_without_rows_is_a_missing_one(tmp_path: Path, body: bytes) -> None:
+    data = await _make_journal(tmp_path, 1)
+    checksum = zlib.crc32(body, 1).to_bytes(4, "big")
+    (tmp_path / "messages.journal").write_bytes(data[:20] + len(body).to_bytes(4, "big") + checksum + body)
+    journal = Journal(tmp_path / "messages.journal")
+    assert journal.load(1) == 1
+    assert not journal.pending
+    os.close(journal._file)
 
 
 async def test_a_journal_counts_only_with_the_store_that_it_continues(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import random
 import resource
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -454,7 +455,9 @@ def test_a_log_that_lost_transactions_is_told_with_their_number_and_kept_aside(p
     assert left < 100
     assert store.missing == 100 - left
     if damaged is not None:
-        assert log.with_name(log.name + ".damaged").read_bytes() == damaged
+        kept = log.with_name(log.name + ".damaged")
+        assert kept.read_bytes() == damaged
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     store.apply([(put(500),)])
     store.close()
     store = MessageStore(path)
