@@ -75,7 +75,7 @@ class Connection:
                             return
                     finally:
                         request.incoming.release()
-                    self._has_begun = False
+                    self._has_begun = is_head = False
                     self._channel.waits_since = trio.current_time()
                 return
             except RequestRejected as error:

@@ -67,15 +67,15 @@ class RequestBody:
         Raises :class:`RequestRejected` if it is larger or takes too long, and ``ConnectionResetError`` or
         ``trio.BrokenResourceError`` if the client goes.
         """
-        parts: list[bytes] = []
-        await self._receive(parts, self._channel.limits.body_bytes_max if bytes_max is None else bytes_max)
-        return b"".join(parts)
+        body = bytearray()  # no list: the body may come in parts of two bytes
+        await self._receive(body, self._channel.limits.body_bytes_max if bytes_max is None else bytes_max)
+        return bytes(body)
 
     async def discard(self) -> None:
         """Skip the rest of the body. Raises the errors of :meth:`read`."""
         await self._receive(None, self._channel.limits.body_bytes_max)
 
-    async def _receive(self, parts: list[bytes] | None, bytes_max: int) -> None:
+    async def _receive(self, body: bytearray | None, bytes_max: int) -> None:
         channel, stats, chunks = self._channel, self._channel.stats, self._chunks
         if not self.has_ended and self._content_length > bytes_max:
             raise _too_large(bytes_max)
@@ -98,8 +98,8 @@ class RequestBody:
                 if self._size > _SMALL_BODY_BYTES and stats.bodies_bytes > channel.limits.bodies_bytes_max:
                     message = "too many large bodies at a time: try again later"
                     raise RequestRejected(503, HttpRefusal.BODIES_TOO_LARGE, message)
-                if parts is not None:
-                    parts.append(part)
+                if body is not None:
+                    body += part
             if part is None or (chunks is None and self._size == self._content_length):
                 self.has_ended = True
             elif not part:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import trio
 import trio.testing
@@ -9,9 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from meshp2p.http.channel import Channel
+from meshp2p.http.framing import parse_head
+from meshp2p.http.incoming import RequestBody
 from meshp2p.http.limits import HttpLimits, HttpRefusal
 from meshp2p.http.request import Request, Response, Write
 from meshp2p.http.server import HttpServer
+from meshp2p.http.state import ServerState
 from tests.http.clients import GET, Client, connected, echo, long_poll, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -121,6 +127,44 @@ async def test_a_chunked_body_that_grows_too_large_is_refused_while_it_comes(aut
         await trio.testing.wait_all_tasks_blocked()
         assert not any(server.stats.refused.values())
         assert (await client.ask(b"1\r\n0\r\n")).status == 413
+
+
+class TwoBytes(trio.abc.Stream):
+    """Gives what it has in parts of two bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self._at += 2
+        return self._data[self._at - 2 : self._at]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise AssertionError("nothing is sent")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise AssertionError("nothing is sent")
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_body_in_tiny_parts_takes_no_more_memory_than_in_one(autojump_clock: MockClock) -> None:
+    async def peak_of(count: int) -> int:
+        data = b"ab" * count
+        head, _ = parse_head(POST % len(data), HttpLimits())
+        assert head is not None
+        body = RequestBody(Channel(TwoBytes(data), ServerState(HttpLimits())), head)
+        tracemalloc.start()
+        try:
+            assert await body.read() == data
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    small, large = 3_000, 9_000
+    assert await peak_of(large) - await peak_of(small) < 20 * (large - small)
 
 
 async def test_a_body_of_just_the_limit_is_accepted(autojump_clock: MockClock) -> None:
@@ -246,6 +290,13 @@ async def test_what_is_not_http_is_a_400_and_the_end(autojump_clock: MockClock, 
         assert answer.error
         assert await client.rest() == b""
     assert server.stats.refused[HttpRefusal.BAD_REQUEST] == 1
+
+
+async def test_a_refusal_after_a_head_request_has_its_text(autojump_clock: MockClock) -> None:
+    async with connected(echo) as (client, _):
+        assert (await client.ask(GET.replace(b"GET", b"HEAD"))).status == 200
+        answer = await client.ask(b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (answer.status, answer.error[:17]) == (400, "malformed request")
 
 
 @pytest.mark.parametrize(
