@@ -53,12 +53,11 @@ def render_html(
     seconds = f"{result.virtual_seconds:.1f}"
     if is_recording:
         facts = [f"{seconds} s as one node saw them"]
-        title = schedule.scenario
         verdict = "replayed differently" if result.violations else "replayed exactly"
     else:
         facts = [f"seed {schedule.seed}", f"{len(schedule.nodes)} nodes", f"{seconds} virtual seconds"]
-        title = ", ".join([schedule.scenario, *facts[:2]])
         verdict = outcome(result)
+    title = ", ".join([schedule.scenario, *facts[:-1]])
     file = dump_schedule(schedule).decode() if not is_recording else ""
     replacements = {
         "@@POLICY@@": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
