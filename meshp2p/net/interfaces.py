@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import ipaddress
 import math
@@ -132,9 +131,12 @@ class InterfaceLister:
         self._listed_at = -math.inf
         self._reports: socket.socket | None = None
         if sys.platform == "linux":
-            with contextlib.suppress(OSError):
+            try:
                 self._reports = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
                 self._reports.bind((0, _REPORT_GROUPS))
+            except OSError:
+                self.close()
+                self._reports = None
 
     def list(self) -> tuple[Interface, ...]:
         """As :func:`list_interfaces`."""

@@ -156,6 +156,21 @@ def test_interfaces_are_listed_again_only_after_a_report() -> None:
     assert lister.list() is not lister.list(), "no report can be read any more"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+@pytest.mark.parametrize("refused", ["__init__", "bind"])
+def test_interfaces_are_listed_each_time_if_no_reports_can_be_had(
+    refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("not in this sandbox")
+
+    with monkeypatch.context() as sandbox:
+        sandbox.setattr(socket, "socket", type("Sandboxed", (socket.socket,), {refused: refuse}))
+        lister = InterfaceLister()
+    assert lister.list() is not lister.list()
+    lister.close()
+
+
 def test_interfaces_are_listed_again_at_times_if_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     lister = InterfaceLister()
     listed = lister.list()
