@@ -25,7 +25,7 @@ BUDGETS = {
     "net": 3105,
     "node": 5530,
     "recording": 1060,
-    "simulation": 8846,
+    "simulation": 8845,
     "store": 1260,
     "testing": 1850,
     "threaded": 1700,

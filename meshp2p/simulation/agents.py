@@ -190,10 +190,9 @@ class Agents:
 
     def _note_answer(self, agent: Agent) -> None:
         agent.is_registered = True
-        if agent.plan.nodes[agent.turn % len(agent.plan.nodes)] in self._oracle.shut_out:
-            self._oracle.agents[agent.plan.id] = None  # the mesh ignores the claims of a revoked home
-        elif self._oracle.agents.get(agent.plan.id) is None:
-            self._oracle.agents[agent.plan.id] = self._engine.now
+        home = agent.plan.nodes[agent.turn % len(agent.plan.nodes)]
+        since = self._oracle.agents.get(agent.plan.id) or self._engine.now
+        self._oracle.agents[agent.plan.id] = None if home in self._oracle.shut_out else since  # its claims are ignored
 
     def _give_up(self, argument: tuple[Agent, int]) -> None:
         agent, ticket = argument
