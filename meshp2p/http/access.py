@@ -50,8 +50,8 @@ class Access:
         if route.scope in ("admin", "local") and not (grant.is_admin or may_local):
             raise _forbidden("this caller is no admin", "admin")
         if route.scope == "owner" and not self.may_administer(request):
-            why = "this takes the certificate of the node's own machine, an admin (`meshp2p open --admin --node` there)"
-            raise _forbidden(f"{why}: or run `meshp2p invite`, `meshp2p revoke ID` on a machine that may", "admin")
+            why = "only an admin with the certificate of the node's machine may: run `meshp2p open --admin` there, or"
+            raise _forbidden(f"{why} `meshp2p invite` or `meshp2p revoke ID` on a machine that may", "admin")
         if route.scope == "agent":
             if not grant.ids:
                 raise _forbidden("this caller may act as no instance", "agent:ID")

@@ -294,7 +294,7 @@ def _revoked(facts: Facts) -> Iterator[Finding]:
     if refusing:
         text = f"a revoked machine still calls {named(refusing)}, and is refused"
         remedy = "stop meshp2p on that machine, or invite it again with meshp2p invite"
-        yield Finding("revoked_machine", "notice", text, remedy, tuple(refusing))
+        yield Finding("revoked_machine", "notice", text, remedy, ())  # nothing is wrong with these nodes
 
 
 def _networks(facts: Facts) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from meshp2p.core.effects import Call
 from meshp2p.core.record import Record, State
 from meshp2p.discovery.advertisement import Advertisement
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.inviting import INVITATION_PREFIX
 from meshp2p.store.credentials import Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.credential import found_mesh
@@ -90,14 +91,29 @@ def test_it_takes_the_arguments_of_a_node_as_they_are(capsys: pytest.CaptureFixt
     assert "mdns port" not in {check["name"] for check in report["checks"]}
 
 
-def test_in_a_secured_mesh_it_says_that_it_cannot_see_the_nodes(
+def test_in_a_secured_mesh_it_counts_the_nodes_and_calls_none(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    Credentials(meshes_directory()).add(found_mesh("studio", "anna@laptop")[1])
+    credentials = Credentials(meshes_directory())
+    credentials.add(found_mesh("studio", "anna@laptop")[1])
+    [own] = [one.load_announced_name() for one in credentials.all()]
+
+    async def browse(*_: object, **__: object) -> list[Advertisement]:
+        seen = [Advertisement(own, name, 1, (Address("127.0.0.1", 1),)) for name in ("a", "b", "a")]
+        return [*seen, Advertisement(f"{INVITATION_PREFIX}7", "inviter", 1, ())]
+
+    async def find_none(*_: object, **__: object) -> list[str]:
+        return []
+
+    monkeypatch.setattr(examination, "browse_once", browse)
+    monkeypatch.setattr("meshp2p.cli.doctor.status.find_nodes", find_none)
     assert main(["doctor", "--seconds", "0.5", "--mesh", "studio", "--port", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert any("'studio' is secured:" in check["text"] for check in report["checks"])
+    assert not [check for check in report["checks"] if check["name"] in ("mesh", "node") or check["state"] == "broken"]
+    assert (report["nodes"], report["other_meshes"]) == ([], 0)
+    assert report["verdict"] == "2 nodes of the secured mesh 'studio' can be seen; nothing is broken."
 
 
 def test_a_variable_that_is_none_is_what_is_wrong(

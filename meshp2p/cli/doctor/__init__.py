@@ -54,7 +54,7 @@ def verdict_of(found: Findings, mesh: str) -> str:
         also = f" (and {len(found.broken) - 1} more, above)" if len(found.broken) > 1 else ""
         hint = f": {first.hint}" if first.hint else ""
         return f"{reached}, and this is broken{also}: {first.text}{hint}"
-    if found.others:
+    if found.others or found.members:
         return f"{reached}; nothing is broken."
     if found.other_meshes:
         return f"{reached}; {found.other_meshes} mesh(es) of other names are there: is the name right?"
@@ -65,6 +65,8 @@ def verdict_of(found: Findings, mesh: str) -> str:
 
 
 def _reached(found: Findings, mesh: str) -> str:
+    if found.members:
+        return f"{_count(len(found.members))} of the secured mesh {mesh!r} can be seen"
     here, others = found.reachable - len(found.others), len(found.others)
     if others:
         also = f", and {_count(here)} of this machine" if here else ""
@@ -86,7 +88,7 @@ def print_report(found: Findings, sources: dict[str, SourceStats], verdict: str)
     for source in ("mdns", "beacon", "seed", "cache"):
         stats = sources.get(source)
         if stats is None:
-            if source in ("mdns", "beacon"):
+            if source in ("mdns", "beacon") and not found.members:
                 write_line(f"{'seen':8} by {source}: nobody")
         else:
             write_line(f"{'seen':8} by {source}: {stats.addresses} addresses, of which {stats.answered} answered")

@@ -26,8 +26,9 @@ from meshp2p.discovery.seeds import resolve
 from meshp2p.errors import StartError
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
+from meshp2p.node.inviting import INVITATION_PREFIX
 from meshp2p.node.platform import find_place
-from meshp2p.node.secured_meshes import how_to_join, is_secured_as
+from meshp2p.node.secured_meshes import announced_mesh, how_to_join, is_secured_as
 from meshp2p.wire.codec import Codec
 
 __all__ = ["Examination"]
@@ -40,7 +41,10 @@ class Examination:
         self.findings: Findings = Findings()
         self._config = config
         self._seconds = seconds
-        self._codec = Codec(config.mesh_name)
+        self._announced = announced_mesh(config)
+        self._is_secured = self._announced != config.mesh_name
+        """Nodes of a secured mesh answer only members, so the doctor does not call them."""
+        self._codec = Codec(self._announced)
         self._machine = MachineCheck(config, self._codec, self.findings)
         self._not_invited: set[str] = set()
         self._table = Candidates(ProtocolConfig(), random.SystemRandom())
@@ -91,9 +95,9 @@ class Examination:
             self.findings.note("mdns", IS_WARNING, str(error), "the beacon and --join do without it")
             return
         for advertisement in seen:
-            if advertisement.mesh == self._config.mesh_name:
+            if advertisement.mesh == self._announced:
                 self._offer("mdns", advertisement.addresses, advertisement.instance_id)
-            else:
+            elif not advertisement.mesh.startswith(INVITATION_PREFIX):
                 self.findings.other_names.add(advertisement.mesh)
                 if is_secured_as(advertisement.mesh, self._config.mesh_name):
                     self._not_invited.add(advertisement.instance_id)
@@ -104,6 +108,8 @@ class Examination:
                 addresses = await resolve(seed)
         except (OSError, ValueError, trio.TooSlowError) as error:
             self.findings.note("seed", IS_BROKEN, f"{seed}: the name has no address: {error}", "is it spelled right?")
+            return
+        if self._is_secured:
             return
         self._offer("seed", addresses, None)
         async with open_stranger(self._codec) as peers:
@@ -122,6 +128,10 @@ class Examination:
                 self._offer("cache", peer.addresses, peer.instance_id)
 
     def _offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None) -> None:
+        if self._is_secured:
+            if instance_id is not None and source in ("mdns", "beacon"):
+                self.findings.members.add(instance_id)
+            return
         self._table.offer(source, addresses, instance_id, trio.current_time())
 
     # Calls

@@ -39,6 +39,8 @@ class Findings:
     def __init__(self) -> None:
         self.checks: list[Check] = []
         self.nodes: list[SeenNode] = []
+        self.members: set[str] = set()
+        """The ids that are announced in a secured mesh, by whomever."""
         self.other_tags: set[bytes] = set()
         """Tags of other meshes that the beacon heard; an empty one stands for a mesh whose tag is not known."""
         self.other_names: set[str] = set()
