@@ -208,7 +208,7 @@ class Connection:
     async def _may_go_on(self, incoming: RequestBody) -> bool:
         """Return whether another request may follow."""
         if incoming.awaits_continue:
-            await self._channel.linger()  # whether the client sends its body now, nobody knows
+            await self._channel.linger()  # the client may still send its body
             return False
         try:
             if not incoming.has_ended:

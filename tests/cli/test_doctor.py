@@ -111,8 +111,8 @@ def test_in_a_secured_mesh_it_counts_the_nodes_and_calls_none(
     assert main(["doctor", "--seconds", "0.5", "--mesh", "studio", "--port", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert any("'studio' is secured:" in check["text"] for check in report["checks"])
-    assert not [check for check in report["checks"] if check["name"] in ("mesh", "node") or check["state"] == "broken"]
-    assert (report["nodes"], report["other_meshes"]) == ([], 0)
+    assert not [check for check in report["checks"] if check["name"] == "node" or check["state"] == "broken"]
+    assert (report["nodes"], report["other_names"]) == ([], [])
     assert report["verdict"] == "2 nodes of the secured mesh 'studio' can be seen; nothing is broken."
 
 
@@ -238,7 +238,7 @@ async def test_no_status_is_no_fault_of_the_network() -> None:
         await note_status(NodeConfig.of(mesh="default"), found)
     [check] = found.checks
     assert (check.name, check.state) == ("status", "warning")
-    assert "no node tells how the mesh is" in check.text
+    assert "no node gave the status of the mesh" in check.text
     assert found.is_well
     await note_status(NodeConfig.of(mesh="default"), empty := Findings())
     assert empty.checks == []

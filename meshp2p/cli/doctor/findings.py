@@ -40,7 +40,7 @@ class Findings:
         self.checks: list[Check] = []
         self.nodes: list[SeenNode] = []
         self.members: set[str] = set()
-        """The ids that are announced in a secured mesh, by whomever."""
+        """The ids that are announced as nodes of the secured mesh. Anybody can announce them."""
         self.other_tags: set[bytes] = set()
         """Tags of other meshes that the beacon heard; an empty one stands for a mesh whose tag is not known."""
         self.other_names: set[str] = set()

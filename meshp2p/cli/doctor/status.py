@@ -37,7 +37,7 @@ async def note_status(config: NodeConfig, findings: Findings) -> None:
             status = await read_status(client)
     except MeshError as error:
         findings.note(
-            "status", IS_WARNING, f"no node tells how the mesh is: {error}", "ask one with meshp2p top --node"
+            "status", IS_WARNING, f"no node gave the status of the mesh: {error}", "ask one with meshp2p top --node"
         )
         return
     if not status.findings:

@@ -159,7 +159,7 @@ class Registrations(Checker):
 
 
 class LookupChecker(Checker):
-    """Whoever is asked for an instance shows what that reported last, or later, if its home answers."""
+    """If the home of an instance answers, a node that is asked for it shows its latest report, or a later one."""
 
     name = "lookups"
 

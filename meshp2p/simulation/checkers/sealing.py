@@ -31,7 +31,7 @@ class Authorship(Checker):
 
     def opened(self, host: Host, data: bytes, datagram: Datagram) -> None:
         if data in self.oracle.misnamed:
-            self.violated(host, "opens a datagram that another node sealed than the one that it names")
+            self.violated(host, "opens a datagram that names another node than the one that sealed it")
 
     def handed(self, host: Host, items: tuple[Item, ...]) -> None:
         genuine = self.oracle.genuine
