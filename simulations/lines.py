@@ -24,7 +24,7 @@ BUDGETS = {
     "http": 2440,
     "net": 3105,
     "node": 5530,
-    "recording": 1060,
+    "recording": 1065,
     "simulation": 8845,
     "store": 1260,
     "testing": 1850,

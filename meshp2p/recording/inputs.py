@@ -7,7 +7,7 @@ import inspect
 import operator
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -52,6 +52,9 @@ NUMBERS: Final = {name: number for number, name in enumerate(INPUTS)}
 
 FILLER_BYTES_MAX: Final = 256 * 1024 * 1024
 """The most bytes that stand for payloads. Chosen, not measured."""
+
+BATCH_ITEMS_MAX: Final = 1_000_000
+"""The most inputs, and answers, that are read at once. Chosen, not measured."""
 
 
 class Fillers:
@@ -125,7 +128,9 @@ def without_payload(argument: Any) -> Any:
 def _decoder() -> msgspec.msgpack.Decoder[Any]:
     kinds = [_kind(name) for name in INPUTS]
     steps: Any = list[functools.reduce(operator.or_, kinds)]  # type: ignore[misc]
-    return msgspec.msgpack.Decoder(tuple[steps, list[Any]])
+    limit = msgspec.Meta(max_length=BATCH_ITEMS_MAX)
+    # an answer is decoded when it is asked for, and its type is known: objects take far more room than their bytes
+    return msgspec.msgpack.Decoder(tuple[Annotated[steps, limit], Annotated[list[msgspec.Raw], limit]])
 
 
 def _kind(name: str) -> Any:
@@ -141,7 +146,7 @@ def _kind(name: str) -> Any:
     return msgspec.defstruct(name, fields, array_like=True, tag=NUMBERS[name])
 
 
-def decode_chunk(chunk: bytes, fillers: Fillers) -> Iterator[tuple[str, dict[str, Any], list[Any], int | str]]:
+def decode_chunk(chunk: bytes, fillers: Fillers) -> Iterator[tuple[str, dict[str, Any], list[msgspec.Raw], int | str]]:
     """Return the name of each input, its arguments by name, the answers that the machine got, and the number of its
     effects or the name of its error. Raises :class:`ConfigError` if the data is damaged."""
     try:

@@ -96,9 +96,9 @@ class ReplayedOutside(Outside):
     of another type."""
 
     def __init__(self) -> None:
-        self._answers: Iterator[Any] = iter(())
+        self._answers: Iterator[msgspec.Raw] = iter(())
 
-    def begin(self, answers: Iterable[Any]) -> None:
+    def begin(self, answers: Iterable[msgspec.Raw]) -> None:
         self._answers = iter(answers)
 
     def end(self) -> None:
@@ -108,11 +108,12 @@ class ReplayedOutside(Outside):
 
     def next(self, kind: type[_T]) -> _T:
         """Return the next answer. Raises :class:`ReplayDiverged` if it is of another type."""
-        answer = next(self._answers, None)
+        answer = next(self._answers, msgspec.Raw(b"\xc0"))
         try:
-            return msgspec.convert(answer, kind)
-        except msgspec.ValidationError:
-            raise ReplayDiverged(f"the machine asked for {kind}, and the recorded answer is {answer!r:.80}") from None
+            return msgspec.msgpack.decode(answer, type=kind)
+        except (msgspec.DecodeError, ValueError):
+            found = f"{bytes(answer)!r:.80}"
+            raise ReplayDiverged(f"the machine asked for {kind}, and the recorded answer is {found}") from None
 
     def random(self) -> float:
         return self.next(float)

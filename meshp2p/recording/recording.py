@@ -61,6 +61,12 @@ class Recording(msgspec.Struct, array_like=True):
     segments: Annotated[tuple[Segment, ...], msgspec.Meta(min_length=1)]
 
 
+class _AnyVersion(msgspec.Struct, array_like=True):
+    """The beginning of a recording of any version."""
+
+    version: str
+
+
 def new_recording(node_id: str, mesh: str, reason: str, segments: Iterable[Segment]) -> Recording:
     """Return a recording of this version."""
     return Recording(__version__, platform.python_version(), node_id, mesh, reason, tuple(segments))
@@ -85,10 +91,10 @@ def load_recording(data: bytes) -> Recording:
     content = memoryview(data)[len(_MAGIC) :]
     try:
         msgspec.msgpack.decode(content, type=msgspec.Raw)  # a decoder makes room for what an array announces
-        version, *_ = msgspec.msgpack.decode(content)
+        version = msgspec.msgpack.decode(content, type=_AnyVersion).version
         if version != __version__:
             raise ConfigError(
-                f"the recording is of meshp2p {version!s:.40}, and this is {__version__}: replay it with that version"
+                f"the recording is of meshp2p {version:.40}, and this is {__version__}: replay it with that version"
             )
         recording = msgspec.msgpack.decode(content, type=Recording)
     except ConfigError:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from meshp2p.core.machine import Machine
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.errors import ConfigError
@@ -85,7 +87,7 @@ class Replay:
         if self.differences:
             vars(self.machine).update(_read_state(state, self._outside, self._fillers))
 
-    def _step(self, name: str, arguments: dict[str, Any], answers: list[Any], recorded: int | str) -> Step:
+    def _step(self, name: str, arguments: dict[str, Any], answers: list[msgspec.Raw], recorded: int | str) -> Step:
         self.now = arguments.get("now", self.now)
         self._inputs += 1
         if self._inputs > INPUTS_MAX or not math.isfinite(self.now):

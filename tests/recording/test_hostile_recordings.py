@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import random
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ from meshp2p.core.message import Message
 from meshp2p.core.record import State
 from meshp2p.errors import ConfigError
 from meshp2p.recording import recording as recordings
-from meshp2p.recording.inputs import NUMBERS, Fillers
+from meshp2p.recording.inputs import NUMBERS, Fillers, decode_chunk
 from meshp2p.recording.outside import ReplayedOutside
 from meshp2p.recording.reading import StateReader
 from meshp2p.recording.recording import Recording, dump_recording, load_recording, new_recording, unpack
@@ -182,6 +183,28 @@ def test_a_recording_of_another_version_names_it(recording: Recording) -> None:
     other = msgspec.structs.replace(recording, version="0.0.1")
     with pytest.raises(ConfigError, match=r"of meshp2p 0\.0\.1.*replay it with that version"):
         load_recording(dump_recording(other))
+
+
+def _load_many(many: bytes) -> None:
+    load_recording(b"meshp2p recording 2\n" + many)
+
+
+def _decode_many(many: bytes) -> None:
+    list(decode_chunk(msgspec.msgpack.encode([b"\x92\x90" + many]), Fillers()))
+
+
+@pytest.mark.parametrize("load", [_load_many, _decode_many])
+def test_many_small_objects_are_refused_before_they_are_made(load: Callable[[bytes], None]) -> None:
+    count = 2_000_000
+    many = b"\xdd" + count.to_bytes(4, "big") + b"\x90" * count  # lists, which take 70 times their bytes
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="damaged"):
+            load(many)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * count
 
 
 def test_a_part_that_unpacks_to_too_much_is_refused() -> None:
