@@ -96,8 +96,10 @@ def without_second_observer(host: Host) -> None:
     membership: Any = host.machine._swim.membership  # type: ignore[union-attr]
     accuse = membership.accuse
 
-    def accuse_and_convict(node_id: str, now: float, *, is_refused: bool = False) -> None:
-        accuse(node_id, now, is_refused=is_refused)
+    def accuse_and_convict(
+        node_id: str, now: float, ping: int, *, is_check: bool = False, is_refused: bool = False
+    ) -> None:
+        accuse(node_id, now, ping, is_check=is_check, is_refused=is_refused)
         suspicion = membership.suspicions.get(node_id)
         if is_refused and suspicion is not None:
             suspicion.refused[""] = None

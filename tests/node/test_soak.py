@@ -20,6 +20,8 @@ import meshp2p
 from meshp2p.core.mail import mailbox
 from meshp2p.errors import DelegationFailed, MeshError, QueryTimeout, WaitTimeout
 from meshp2p.node import event_log, request_client
+from meshp2p.recording.outside import RecordedOutside
+from meshp2p.recording.recorder import Recorder
 from meshp2p.testing import VirtualMesh, run
 
 WARM_UP = 60
@@ -28,8 +30,9 @@ WARM_UP = 60
 ROUNDS = 40
 """Rounds between the two counts, each with every operation. A leak is at least one object in each."""
 
-STOPS = (types.ModuleType, type, types.CodeType, types.BuiltinFunctionType, Deadlines)
-"""What belongs to the program, not to a node. trio takes past deadlines out of its heap by the thousand."""
+STOPS = (types.ModuleType, type, types.CodeType, types.BuiltinFunctionType, Deadlines, Recorder, RecordedOutside)
+"""What belongs to the program, not to a node. trio takes past deadlines out of its heap by the thousand. A recorder
+keeps up to 64 inputs and their answers as they are, and tests of its own hold its limits."""
 
 PROTOCOL = meshp2p.ProtocolConfig(
     message_timeout=60, remembered_max=20, receipts_max=20, map_deleted_retention=30, departed_retention=30

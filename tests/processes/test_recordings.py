@@ -39,7 +39,7 @@ async def test_what_a_process_saw_of_a_killed_one_replays(tmp_path: Path, capsys
     for path in (asked, kept):
         assert main(["simulate", "--replay", str(path)]) == 0
         shown = capsys.readouterr().out
-        assert "declares b dead: refused, found by a" in shown
+        assert "declares b dead: its host refused a" in shown
         assert "the same effects and states" in shown
 
 

@@ -127,7 +127,7 @@ def test_what_an_attacker_sends_is_refused_or_changes_nothing(what: Forgery) -> 
     assert result.violations == ()
     assert result.faults["Forged"] > 1000
     assert result.false_deaths == 0
-    if what is not Forgery.REPLAY:
+    if what not in (Forgery.REPLAY, Forgery.CLAIM):  # these are well-formed packets of the mesh
         assert result.traffic.refused > 1000
 
 
