@@ -26,7 +26,7 @@ BUDGETS = {
     "node": 5530,
     "recording": 1065,
     "simulation": 8845,
-    "store": 1260,
+    "store": 1265,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,

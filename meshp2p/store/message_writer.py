@@ -39,6 +39,10 @@ WRITE_BYTES_MAX: Final = 1024 * 1024
 JOURNAL_BYTES_MAX: Final = 16 * 1024 * 1024
 """The size of the journal at which the store takes it over. Chosen, not measured."""
 
+TAKEOVER_FACTOR: Final = 4
+"""How many times the size of the journal must be free on the disk, so that the store can take it over. A journal that
+fills the disk could never be taken over, and nothing be deleted. Chosen, not measured."""
+
 CHECK_SECONDS: Final = 0.05
 """How often it is checked whether the directory and its files were removed. Chosen, not measured."""
 
@@ -136,6 +140,12 @@ class MessageWriter:
             except OSError:
                 return False
             self._next_check = began + CHECK_SECONDS
+        try:
+            room = os.statvfs(self._directory.path)
+        except OSError:
+            return False
+        if self._journal.size * TAKEOVER_FACTOR >= room.f_bavail * room.f_frsize:
+            return False
         waits = self._count_waits()
         is_written = self._journal.append(batches, self._messages.transactions)
         seconds = self._clock() - began

@@ -380,6 +380,23 @@ async def test_a_journal_that_the_store_cannot_take_over_stays_short_and_writes_
     assert keys_in(tmp_path) == [*accepted, 500]
 
 
+async def test_a_journal_never_takes_the_room_that_the_store_needs_to_take_it_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path)
+    await disk.start()
+    found = list(os.statvfs(tmp_path))
+    found[1], found[4] = 1, 4 * 5_000  # the size of a block, and the free ones
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", lambda _: os.statvfs_result(found))
+        places = await disk.write(20, size=1000)
+    assert places.count(DISK) >= 3
+    assert places.count(HERE) >= 10
+    assert disk.journal.size < 7_000
+    disk.kill()
+    assert keys_in(tmp_path) == [*range(1, 21)]
+
+
 async def test_what_is_deleted_soon_never_reaches_the_store(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     await disk.start()
