@@ -1,7 +1,7 @@
 """What a node of a secured mesh does for an admin of its own machine: invite machines, and revoke them.
 
-The node signs with the credential of its machine. A caller that may ask for this holds a token, or the certificate, of
-the same machine: so it could sign by itself, and gains nothing.
+The node signs with the credential of its machine. A caller that may ask for this has shown the certificate of the same
+machine: so it could sign by itself, and gains nothing.
 """
 
 from __future__ import annotations
