@@ -18,7 +18,7 @@ CAUGHT = {
     "accusations": ("new-process-pays-for-the-old-one", "home-returns", 0),
     "agent-news": ("agents-miss-changes-of-leader", "early-agents", 0),
     "ages": ("age-is-rounded-down", "homes", 1),
-    "comparing": ("other-half-of-a-comparison-is-lost", "maps-apart", 1),
+    "comparing": ("other-half-of-a-comparison-is-lost", "maps-apart", 0),
     "farewells": ("leaver-looks-alive-in-a-sync", "seed-leaves", 0),
     "patience": ("patience-for-ever", "well-again", 0),
     "lookups": ("question-takes-an-older-answer", "looked-up", 0),
