@@ -466,7 +466,7 @@ async def test_a_machine_is_invited_and_revoked_from_the_page(
         [link] = capsys.readouterr().out.split()
         await tab.open("about:blank")
         await tab.ask("Page.navigate", url=link)
-        await tab.wait_for("document.documentElement.dataset.ready && !byId('invite').hidden")
+        await tab.wait_for("document.documentElement?.dataset.ready && !byId('invite').hidden")
         assert await tab.evaluate("location.href") == f"http://{address}/", "no token in the history"
         await tab.evaluate("byId('invite').click()")
         line = await tab.wait_for("byId('command').textContent")

@@ -155,7 +155,7 @@ def _sleeps_on_it(draft: Draft) -> None:
         draft.faults.append(Sleep(begin=at, end=at + 20.0, node=node, clock_stops=True))
 
 
-@scenario("seed-leaves", "nodes start just when one of their seeds leaves", nodes=8, least=4)
+@scenario("seed-leaves", "nodes start just when one of their seeds leaves", nodes=12, least=4)
 def _seed_leaves(draft: Draft) -> None:
     first, *others = draft.names
     for number, (leaver, joiner) in enumerate(zip(others[::2], others[1::2], strict=False)):
