@@ -16,6 +16,8 @@ REQUEST_SECONDS: Final = 4.0
 """How long an agent waits for an answer before it asks another node."""
 PROBE_SECONDS: Final = 1.0
 """The longest time in which a healthy node answers."""
+STATUS_SECONDS: Final = 10.0
+"""The longest time in which a sender's node hears of an acknowledgement. Chosen, not measured."""
 
 
 class Traffic:
@@ -160,17 +162,26 @@ class Traffic:
             await trio.sleep(2.0 if is_known else 0.3)
 
     async def unknown_statuses(self, sample: list[str]) -> list[str]:
-        """Which of these messages no node can tell the status of, or that are not acknowledged, and why."""
+        """Which of these messages no node can tell the status of, or that are not acknowledged, and why. The nodes have
+        some seconds for each, since a sender hears of an acknowledgement after the agent."""
         found: list[str] = []
         async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_SECONDS) as client:
             for message_id in sample:
-                url = self._urls[self._draw.choice([*self._urls])]
-                answer = await self._ask(client, "GET", f"{url}/messages/status/{message_id}")
-                if answer is None or answer.status_code != 200:
-                    found.append(f"{message_id}: {None if answer is None else answer.text}")
-                elif any(one["status"] != "acknowledged" for one in answer.json()["recipients"]):
-                    found.append(f"{message_id}: {answer.json()['recipients']}")
+                problem = ""
+                with trio.move_on_after(STATUS_SECONDS):
+                    while problem := await self._problem_of(client, message_id):  # noqa: ASYNC110  # nodes have no event
+                        await trio.sleep(0.2)
+                if problem:
+                    found.append(f"{message_id}: {problem}")
         return found
+
+    async def _problem_of(self, client: httpx.AsyncClient, message_id: str) -> str:
+        url = self._urls[self._draw.choice([*self._urls])]
+        answer = await self._ask(client, "GET", f"{url}/messages/status/{message_id}")
+        if answer is None or answer.status_code != 200:
+            return "no answer" if answer is None else answer.text
+        recipients = answer.json()["recipients"]
+        return str(recipients) if any(one["status"] != "acknowledged" for one in recipients) else ""
 
 
 def _home_of(before: tuple[str, int], after: tuple[str, int]) -> str:
