@@ -18,10 +18,14 @@ from meshp2p.net.driver import Driver
 __all__ = ["LinkWatch"]
 
 KNOCK_SECONDS: Final = 0.4
+"""The seconds between two rounds."""
+
 KNOCKS: Final = 2
+"""The number of datagrams that a node sends to each other in a round."""
+
 SILENT_ROUNDS: Final = 2
-"""How often a node knocks at each other, with how many datagrams, and after how many rounds without any it reports the
-link. The verdict names it after four: if every tenth datagram is lost, a working link loses these once in 10^8."""
+"""A node reports a link after so many rounds without a datagram. The verdict names the link after four rounds. With a
+loss of 10 %, a working link loses all datagrams of four rounds once in 10^8 times."""
 
 WATCHED_SECONDS: Final = 5.0
 """For how long after a report the node goes on. Chosen, not measured."""

@@ -56,7 +56,7 @@ __all__ = [
 
 class Bound:
     """A node's two sockets, and the host and port that they are bound to. ``lister`` lists the interfaces of this
-    machine, if it is one."""
+    machine; a virtual node has none."""
 
     def __init__(
         self, datagrams: Datagrams, listener: Listener, host: str, port: int, lister: InterfaceLister | None = None

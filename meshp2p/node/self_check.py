@@ -159,9 +159,8 @@ class SelfCheck:
         asked: set[str] = set()
         while len(asked) < ASKED_MAX and not self._is_called():
             if all(record.id in asked for record in self._others()):
-                await self._driver.sleep_with_slack(
-                    LOOK_INTERVAL
-                )  # not asked after each step of the machine: it lists all records
+                # not asked after each step of the machine: it lists all records
+                await self._driver.sleep_with_slack(LOOK_INTERVAL)
                 continue
             await trio.sleep(COMPANY_SECONDS)
             for record in [record for record in self._others() if record.id not in asked][:1]:

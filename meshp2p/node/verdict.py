@@ -275,7 +275,7 @@ def _clocks(facts: Facts) -> Iterator[Finding]:
         text = f"the clocks of {one} and {other} differ by {duration(abs(at - at_other))}"
         yield Finding("wrong_clock", "warning", text, remedy, (one, other))
         return
-    right = sorted(offsets.values())[(len(offsets) - 1) // 2]
+    right = sorted(offsets.values())[(len(offsets) - 1) // 2]  # the lower median
     for name, offset in offsets.items():
         if abs(offset - right) > CLOCK_SECONDS:
             way = "ahead of" if offset > right else "behind"
