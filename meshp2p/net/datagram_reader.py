@@ -53,8 +53,8 @@ class DatagramReader:
         self._receive = receive
         self._ack_hosts: set[str] = set()
         self.heard_from: dict[Address | int, float] = {}
-        """When a datagram last arrived from each address and, but for acks, which relays pass on, from each sender's
-        tag, by trio's clock. Forgotten if there are too many."""
+        """When, by trio's clock, a datagram last arrived from each address, and from each sender by its tag. An ack
+        counts for its address only, because relays pass acks on. All are forgotten if there are too many."""
         self._emptied_at = -math.inf
         self._due = -math.inf
         self._read_by = 0

@@ -179,8 +179,8 @@ class Driver:
                 del self._conditions[event]
 
     async def sleep_with_slack(self, seconds: float) -> None:
-        """Sleep for about this long: until the driver wakes up for something else. Waking an idle process costs more
-        than most periodic tasks."""
+        """Sleep for about this long, and wake up together with the driver if it does then. Waking an idle process
+        costs more than most periodic tasks."""
         event, now = trio.Event(), trio.current_time()
         self._sleepers[event] = now + seconds - EARLY
         try:
