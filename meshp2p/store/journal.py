@@ -5,8 +5,8 @@
     header: base, records, checksum | record | record | ...
 
 A record is its size, a checksum, and the writes of one transaction. ``base`` is how many transactions the message store
-had when the first record was appended. The store takes over all records by one transaction. So if it has more than
-``base``, they are in it, and if it has fewer, it has lost what must be there before them.
+had when the first record was appended. The store takes over all records by one transaction. If the store has more
+transactions than ``base``, it has taken them over; if it has fewer, it has lost transactions that come before them.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ SLOW_SECONDS: Final = 0.02
 
 PAUSE_MIN: Final = 10.0
 PAUSE_MAX: Final = 600.0
-"""The longest time in seconds after a slow write for which all writes are made in the thread of the disk; it doubles
-each time. Chosen, not measured."""
+"""For how many seconds after a slow write the thread of the disk makes all writes: at first, and at most. The time
+doubles if the disk is slow again soon. Chosen, not measured."""
 
 WRITE_BYTES_MAX: Final = 1024 * 1024
 """The largest write that is made in the node's own thread. Chosen, not measured."""
