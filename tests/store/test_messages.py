@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
 import os
 import random
 import resource
@@ -24,8 +23,8 @@ from meshp2p.store import messages
 from meshp2p.store.age import AgeClock, Moment
 from meshp2p.store.messages import Durability, MessageStore
 from meshp2p.store.tables import MIGRATIONS
+from tests.store.disks import FORK, kill_while_writing
 
-FORK = multiprocessing.get_context("fork")
 VALUE = bytes(range(256)) * 4
 
 
@@ -138,19 +137,7 @@ def _write_until_killed(path: Path, said: int) -> None:
 
 def test_what_was_acknowledged_survives_a_kill_and_each_transaction_is_there_as_a_whole(path: Path) -> None:
     for _ in range(3):
-        hear, said = os.pipe()
-        process = FORK.Process(target=_write_until_killed, args=(path, said))
-        process.start()
-        os.close(said)
-        heard = b""
-        while heard.count(b"\n") < 200:
-            heard += os.read(hear, 4096)
-        process.kill()
-        process.join()
-        while more := os.read(hear, 4096):
-            heard += more
-        os.close(hear)
-        last = int(heard.split()[-1])
+        last = kill_while_writing(_write_until_killed, path, 200)
         keys = [int.from_bytes(key, "big") for _, key, _ in load(path)]
         assert keys == [*range(len(keys))]
         assert len(keys) >= 2 * (last + 1)
