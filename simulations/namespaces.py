@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from simulations.programs import ENDS_WITH_PARENT
+
 __all__ = ["Namespace", "NamespacesUnavailable", "explaining", "open_namespaces"]
 
 T = TypeVar("T")
@@ -47,9 +49,8 @@ class Namespace:
 
     def command(self, *command: str) -> list[str]:
         """Return the command line that runs ``command`` in it. The process keeps the pid it is started with, and dies
-        with this process."""
-        # The signal comes when the *thread* that started it ends: start it from the main one.
-        return [*self._enter(), "setpriv", "--pdeathsig", "KILL", "--", *command]
+        with this process: start it from the main thread."""
+        return [*self._enter(), *ENDS_WITH_PARENT, *command]
 
     def run(self, *command: str, text: str = "") -> str:
         """Run a short command in it, with ``text`` as its input, and return its output. Raises ``OSError`` and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +13,13 @@ from typing import Final
 
 import trio
 
-__all__ = ["ROOT", "Program"]
+__all__ = ["ENDS_WITH_PARENT", "ROOT", "Program", "free_port"]
 
 ROOT: Final = Path(__file__).parents[1]
 """The directory from which ``simulations`` is imported."""
+
+ENDS_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL", "--")
+"""The prefix of a command that dies when the thread ends that started it: start it from the main thread."""
 
 
 class Program:
@@ -77,3 +81,11 @@ class Program:
         self._process.kill()
         self._process.wait()
         self._input.close()
+
+
+def free_port() -> int:
+    """Return a port of loopback at which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from simulations.benchmarks.command_line import positive, run_until_signal
 from simulations.benchmarks.costs import processor_seconds_of
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.systems import PeerUnavailable, available
-from simulations.programs import ROOT
+from simulations.programs import ENDS_WITH_PARENT, ROOT, Program, free_port
 
 __all__ = ["add_command", "measure"]
 
@@ -40,7 +39,6 @@ READY_TIMEOUT: Final = 30.0
 _AGENT: Final = "agent"
 _PATH: Final = f"/registry/heartbeat/{_AGENT}"
 _BODY: Final = '{"status":"busy","metrics":{"tasks":3}}'
-_ENDS_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 _WRK_SCRIPT: Final = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -173,32 +171,29 @@ async def _measure(server: _Server, run: Run, directory: Path, seconds: int, con
 @asynccontextmanager
 async def _serving(server: _Server, directory: Path) -> AsyncIterator[tuple[str, int]]:
     """Run a server that knows the agent. Give its URL and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*_ENDS_WITH_PARENT, *server.command(port, directory)]
+    port = free_port()
     url = f"{server.scheme}://127.0.0.1:{port}"
-    process = await trio.lowlevel.open_process(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    program = Program([*ENDS_WITH_PARENT, *server.command(port, directory)], None, lambda _line, _arrived: None)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(process.wait)
+        nursery.start_soon(program.run)
         try:
             headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}
             async with httpx.AsyncClient(base_url=url, headers=headers, verify=False) as client:
                 if isinstance(server, _Mesh):
                     body = {"instance_id": _AGENT, "hostname": "h", "port": 1, "capabilities": [], "agent_profiles": []}
-                    await _until(process, lambda: client.post("/registry/register", json=body))
+                    await _until(program, server.name, lambda: client.post("/registry/register", json=body))
                 json = {"Content-Type": "application/json"}
-                await _until(process, lambda: client.post(_PATH, content=_BODY, headers=json))
-            yield url, process.pid
+                await _until(program, server.name, lambda: client.post(_PATH, content=_BODY, headers=json))
+            yield url, program.pid
         finally:
-            process.kill()
+            program.kill()
 
 
-async def _until(process: trio.Process, ask: Callable[[], Awaitable[httpx.Response]]) -> None:
+async def _until(program: Program, name: str, ask: Callable[[], Awaitable[httpx.Response]]) -> None:
     """Ask until the answer is 200."""
     said: object = "nothing"
     with trio.move_on_after(READY_TIMEOUT):
-        while process.returncode is None:
+        while not program.ended.is_set():
             try:
                 response = await ask()
             except httpx.TransportError as error:
@@ -208,7 +203,7 @@ async def _until(process: trio.Process, ask: Callable[[], Awaitable[httpx.Respon
                     return
                 said = response.text
             await trio.sleep(0.05)
-    raise RuntimeError(f"{process!r} does not answer: {said}")
+    raise RuntimeError(f"{name} does not answer: {said}")
 
 
 def add_command(commands: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import trio
 
 from simulations.benchmarks.costs import processor_seconds_of
 from simulations.benchmarks.message_systems import MessageSystem
-from simulations.programs import Program
+from simulations.programs import ENDS_WITH_PARENT, Program, free_port
 
 __all__ = ["Parties", "PartyFailed", "open_parties"]
 
@@ -23,7 +22,6 @@ COMMAND_TIMEOUT: Final = 300.0
 """Timeouts in seconds. They end a benchmark that hangs, and say nothing about speed."""
 
 _RECIPIENT: Final = "recipient"
-_ENDS_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class PartyFailed(Exception):
@@ -84,7 +82,7 @@ class Parties:
     async def start(self) -> None:
         """Start the broker, the recipient and a sender."""
         if self.system.needs_port:
-            self._address = f"127.0.0.1:{_free_port()}"
+            self._address = f"127.0.0.1:{free_port()}"
         await self._start_broker()
         self.recipient = await self.open(_RECIPIENT, "recipient")
         self.sender = await self.open("sender", "sender")
@@ -101,7 +99,7 @@ class Parties:
             "directory": str(self._directory),
             "recipient": _RECIPIENT,
         }
-        command = [*_ENDS_WITH_PARENT, *self.system.client_prefix(self._directory), sys.executable]
+        command = [*ENDS_WITH_PARENT, *self.system.client_prefix(self._directory), sys.executable]
         command += ["-m", "simulations.benchmarks.message_program"]
         for key, value in options.items():
             command += [f"--{key}", value]
@@ -129,7 +127,7 @@ class Parties:
         command = self.system.broker(int(port or 0), self._directory)
         if command is None:
             return
-        broker = Program([*_ENDS_WITH_PARENT, *command], self._log("broker"), lambda _line, _arrived: None)
+        broker = Program([*ENDS_WITH_PARENT, *command], self._log("broker"), lambda _line, _arrived: None)
         self._programs.append(broker)
         self._nursery.start_soon(broker.run)
         with trio.move_on_after(READY_TIMEOUT):
@@ -156,10 +154,3 @@ async def open_parties(system: MessageSystem, directory: Path) -> AsyncIterator[
         finally:
             parties.kill_all()
             nursery.cancel_scope.cancel()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
