@@ -5,16 +5,28 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final, TypeVarTuple
+from typing import Any, Final, TypeVarTuple
 
 import trio
 
-__all__ = ["INTERRUPTED", "names_among", "positive", "run_until_signal"]
+__all__ = ["INTERRUPTED", "add_benchmark", "names_among", "positive", "run_until_signal"]
 
 _Arguments = TypeVarTuple("_Arguments")
 
 INTERRUPTED: Final = 130
 """The exit code if a signal ended the run."""
+
+
+def add_benchmark(commands: Any, name: str, text: str, details: str | None) -> argparse.ArgumentParser:
+    """Add the command of a benchmark, with this line in the list of commands, and these details in its own help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
 
 
 def positive(text: str) -> int:

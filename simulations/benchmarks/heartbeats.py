@@ -27,7 +27,7 @@ import meshp2p
 from meshp2p.store.credentials import Credentials
 from meshp2p.trust.credential import found_mesh
 from meshp2p.trust.tokens import issue_token
-from simulations.benchmarks.command_line import positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, positive, run_until_signal
 from simulations.benchmarks.costs import processor_seconds_of
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.systems import PeerUnavailable, available
@@ -208,13 +208,7 @@ async def _until(program: Program, name: str, ask: Callable[[], Awaitable[httpx.
 
 def add_command(commands: Any) -> None:
     """``python -m simulations.benchmarks heartbeats``."""
-    parser = commands.add_parser(
-        "heartbeats",
-        help="heartbeats over HTTP, beside FastAPI and Starlette",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_benchmark(commands, "heartbeats", "heartbeats over HTTP, beside FastAPI and Starlette", __doc__)
     parser.add_argument("--repeats", type=positive, default=3, help="of everything (%(default)s)")
     parser.add_argument("--seconds", type=positive, default=4, help="of each measurement (%(default)s)")
     parser.add_argument("--connections", type=positive, default=16, help="of wrk (%(default)s)")

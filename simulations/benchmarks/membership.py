@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 from simulations.benchmarks.cold_starts import measure_discovery
-from simulations.benchmarks.command_line import names_among, positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, names_among, positive, run_until_signal
 from simulations.benchmarks.costs import free_memory
 from simulations.benchmarks.hosts import HOSTS_MAX, Lan, open_lan
 from simulations.benchmarks.impaired_mesh import measure_loss, measure_partition, measure_starved
@@ -90,12 +90,8 @@ _QUICK: Final = Pace(calm=0.5, settle=0.5, idle=3.0, cut=12.0, trouble=6.0)
 
 
 def add_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "membership",
-        help="start, detection, healing, false deaths and idle cost, beside others",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_benchmark(
+        commands, "membership", "start, detection, healing, false deaths and idle cost, beside others", __doc__
     )
     defaults = Options()
     parser.add_argument(

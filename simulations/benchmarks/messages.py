@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from simulations.benchmarks.command_line import names_among, positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, names_among, positive, run_until_signal
 from simulations.benchmarks.costs import fsync_seconds
 from simulations.benchmarks.message_measures import (
     IN_FLIGHT,
@@ -95,12 +95,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_command(commands: Any) -> None:
     """``python -m simulations.benchmarks messages``."""
-    parser = commands.add_parser(
-        "messages",
-        help="durable messages, request and reply, beside Redis, NATS and zenoh",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_benchmark(
+        commands, "messages", "durable messages, request and reply, beside Redis, NATS and zenoh", __doc__
     )
     parser.add_argument("--repeats", type=positive, default=3, help="of everything (%(default)s)")
     parser.add_argument(

@@ -25,7 +25,7 @@ from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.trust.certificates import consent_to
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.keys import PrivateKey
-from simulations.benchmarks.command_line import positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, positive, run_until_signal
 from simulations.programs import Program
 
 __all__ = ["add_command", "measure"]
@@ -34,13 +34,7 @@ WAIT_SECONDS: Final = 60.0
 
 
 def add_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "revocation",
-        help="how long until a revoked machine is shut out everywhere",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_benchmark(commands, "revocation", "how long until a revoked machine is shut out everywhere", __doc__)
     parser.add_argument("--nodes", type=positive, default=16, help="nodes that stay (%(default)s)")
     parser.add_argument("--repeats", type=positive, default=5, help="machines revoked in each way (%(default)s)")
     parser.set_defaults(run=_run)

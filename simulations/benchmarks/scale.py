@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 import meshp2p
-from simulations.benchmarks.command_line import INTERRUPTED, positive, run_until_signal
+from simulations.benchmarks.command_line import INTERRUPTED, add_benchmark, positive, run_until_signal
 from simulations.benchmarks.hosts import open_lan
 from simulations.benchmarks.mesh import MeshFailed
 from simulations.benchmarks.node_groups import measure_crowds
@@ -65,12 +65,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "scale",
-        help="hundreds of real nodes on one machine, a thousand in the simulator",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_benchmark(
+        commands, "scale", "hundreds of real nodes on one machine, a thousand in the simulator", __doc__
     )
     defaults = Options()
     parser.add_argument(

@@ -27,7 +27,7 @@ from meshp2p.trust.datagram_keys import DatagramKeys
 from meshp2p.trust.known_agents import KnownAgents
 from meshp2p.trust.signatures import ClaimSigner, ClaimVerifier
 from meshp2p.wire.codec import Codec
-from simulations.benchmarks.command_line import positive
+from simulations.benchmarks.command_line import add_benchmark, positive
 
 __all__ = ["Cost", "add_command", "measure"]
 
@@ -143,13 +143,7 @@ def _best(step: Callable[[], object], count: int, *, before: Callable[[], object
 
 
 def add_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "sealing",
-        help="what it costs to seal datagrams and to sign claims",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_benchmark(commands, "sealing", "what it costs to seal datagrams and to sign claims", __doc__)
     parser.add_argument("--count", type=positive, default=5000, help="datagrams in a round (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
