@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshp2p.core.events import InstanceDied, InstanceEvent, InstanceLeft
 from meshp2p.core.record import Record
+from meshp2p.simulation.pictures.reasons import Reason
 from meshp2p.virtual.trace import Trace, TraceEntry, What
 
 
@@ -26,6 +27,17 @@ def why(trace: Trace, number: int) -> list[TraceEntry]:
             waiting.append(before.get(current, 0))
             current = trace[current].cause
     return [trace[each] for each in sorted(chain, reverse=True)]
+
+
+def explain(reasons: dict[int, Reason], number: int) -> list[int]:
+    """A verdict and all entries behind it, the last first."""
+    found: set[int] = set()
+    while number and number not in found:
+        found.add(number)
+        reason = reasons.get(number, Reason((), 0))
+        found.update(reason.steps)
+        number = reason.then
+    return sorted(found, reverse=True)
 
 
 def view_at(trace: Trace, node: str, number: int) -> dict[str, Record]:

@@ -22,7 +22,7 @@ from meshp2p.core.requests import Heartbeat
 from meshp2p.virtual.faults import Bursts, Delayed, Fault, Lossy, Pause, Sleep, Slow, Stalls
 from meshp2p.virtual.trace import Trace, TraceEntry, What
 
-__all__ = ["Reason", "explain", "reasons_of"]
+__all__ = ["Reason", "reasons_of"]
 
 LATE = 0.15
 """Seconds from which a packet counts as late, and faults that delay packets are named. Chosen, not measured."""
@@ -43,17 +43,6 @@ def reasons_of(trace: Trace) -> dict[int, Reason]:
     for entry in trace:
         reader.read(entry)
     return reader.reasons
-
-
-def explain(reasons: dict[int, Reason], number: int) -> list[int]:
-    """Return a verdict and all entries behind it, the last first."""
-    found: set[int] = set()
-    while number and number not in found:
-        found.add(number)
-        reason = reasons.get(number, Reason((), 0))
-        found.update(reason.steps)
-        number = reason.then
-    return sorted(found, reverse=True)
 
 
 class _Reader:

@@ -11,12 +11,12 @@ import pytest
 
 from meshp2p.core.events import InstanceDied, InstanceSuspected, LeadershipChanged
 from meshp2p.simulation.pictures import render_html, write_html
-from meshp2p.simulation.pictures.reasons import explain, reasons_of
+from meshp2p.simulation.pictures.reasons import reasons_of
 from meshp2p.virtual.describe import describe
 from meshp2p.virtual.faults import Partition
 from meshp2p.virtual.trace import What
 from tests.browser import ARGUMENTS, CHROMIUM, home_in, needs_browser
-from tests.simulation.chains import view_at, why
+from tests.simulation.chains import explain, view_at, why
 from tests.simulation.pictures.images import count_colours
 from tests.simulation.pictures.pages import Page
 from tests.simulation.pictures.runs import Run, a_partition, by_hand, with_mail_and_maps

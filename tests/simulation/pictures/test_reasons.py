@@ -8,12 +8,13 @@ from meshp2p.core.calls import Probe
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import InstanceDied, InstanceSuspected
 from meshp2p.core.record import Rumour, tag_of
-from meshp2p.simulation.pictures.reasons import explain, reasons_of
+from meshp2p.simulation.pictures.reasons import reasons_of
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.describe import describe
 from meshp2p.virtual.faults import Crash, Fault, Partition
 from meshp2p.virtual.trace import Trace, TraceEntry, What
+from tests.simulation.chains import explain
 from tests.simulation.simulated import a_mesh
 
 

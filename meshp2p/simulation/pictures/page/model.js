@@ -82,7 +82,6 @@ const marks = lanes.map(() => []); // [number, kind] in order, by lane
 const moments = []; // numbers of all that n and p go through
 const before = new Map(); // a verdict's number -> the number of the verdict before it, by the same node of the same member
 const flights = { from: [], to: [], kind: [], fate: [] }; // fate: 0 arrived, 1 dropped, 2 read by nobody
-const marksOfFault = new Map();
 
 {
   let micros = 0;
