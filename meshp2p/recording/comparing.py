@@ -36,7 +36,7 @@ def first_difference(one: Any, other: Any) -> str:
         path, one, other = waiting.pop()
         if isinstance(one, Outside) and isinstance(other, Outside):
             continue
-        if type(one) is not type(other) and not (isinstance(one, ReplicatedMap) and isinstance(other, ReplicatedMap)):
+        if type(one) is not type(other):
             return f"{path}: {type(one).__name__} is not {type(other).__name__}"
         if isinstance(one, _PLAIN):
             if one != other and not (isinstance(one, float) and math.isnan(one) and math.isnan(other)):
