@@ -265,8 +265,8 @@ def _find(module: Any, name: Any) -> Any:
 
 
 def _import(module: Any) -> Any:
-    if type(module) is not str or not module.startswith(_CORE):
-        raise _Invalid(f"{_text(module)!r:.80} is not in the core")
+    if not _text(module).startswith(_CORE):
+        raise _Invalid(f"{module!r:.80} is not in the core")
     return importlib.import_module(module)
 
 
