@@ -129,7 +129,7 @@ def _decoder() -> msgspec.msgpack.Decoder[Any]:
     kinds = [_kind(name) for name in INPUTS]
     steps: Any = list[functools.reduce(operator.or_, kinds)]  # type: ignore[misc]
     limit = msgspec.Meta(max_length=BATCH_ITEMS_MAX)
-    # an answer is decoded when it is asked for, and its type is known: objects take far more room than their bytes
+    # an answer stays bytes until it is asked for: then its type is known, and an object takes far more memory
     return msgspec.msgpack.Decoder(tuple[Annotated[steps, limit], Annotated[list[msgspec.Raw], limit]])
 
 

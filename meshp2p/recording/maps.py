@@ -1,6 +1,7 @@
-"""Replicas of shared maps whose values are not recorded: what they decide by their values is an answer.
+"""Replicas of shared maps for recordings. Values are not recorded: each decision that depends on them is recorded as an
+answer.
 
-Hashes of values would be shorter, but who has the file could try values.
+Hashes of values would be shorter, but a reader of the file could guess values and compare their hashes.
 """
 
 from __future__ import annotations

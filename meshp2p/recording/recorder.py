@@ -30,10 +30,11 @@ __all__ = ["RecordedMachine", "Recorder", "RecorderLimits"]
 class RecorderLimits(NamedTuple):
     """How much a recorder keeps: the last ``seconds``, in at most ``bytes_max`` bytes.
 
-    It records at most ``rate`` inputs a second, which take 1 % of the time, and up to ``burst`` more at once. It writes
-    the state of the machine every ``interval`` seconds, and when half of the bytes are used since, but not before
-    ``cost_factor`` times the time that this took before. It does not if the machine holds more than ``items_max``
-    members and messages."""
+    It records at most ``rate`` inputs a second, which take 1 % of the time, and up to ``burst`` more at once.
+
+    It writes the state of the machine every ``interval`` seconds, or earlier if the inputs since the last state use
+    half of the bytes. After a state that took t seconds to write, the next is written no earlier than t times
+    ``cost_factor`` later. If the machine holds more than ``items_max`` members and messages, no state is written."""
 
     seconds: float = 600.0
     bytes_max: int = 4 * 1024 * 1024
@@ -48,13 +49,13 @@ BATCH: Final = 64
 """How many inputs are encoded together. Until then they are kept as they are, at most 1 MB of datagrams."""
 
 LARGE: Final = 4096
-"""How many bytes of an argument are encoded at once."""
+"""An argument of more bytes is encoded at once, with the inputs before it."""
 
 SMALL: Final = ("first_route", "handle_timeouts", "note_route", "receive", "receive_stored", "routes", "start")
 """Inputs whose arguments are small."""
 
 CARRIED: Final = {"receive_call": 0, "receive_reply": 1, "receive_watch": 1, "register": 0, "request": 1}
-"""Inputs that carry an object which may be large, or have payloads, and its place among the arguments."""
+"""Inputs with an object that may be large or have payloads, and the place of that object among the arguments."""
 
 CHUNK_BYTES: Final = 32 * 1024
 """How many bytes are compressed together. Chosen, not measured."""
@@ -287,7 +288,7 @@ def _noted(arguments: tuple[Any, ...], outside: RecordedOutside) -> tuple[Any, .
     def noted(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda subject: outside.note(ask(subject))
 
-    # the order of a set is another in another process
+    # a set has another order in another process
     return tuple(noted(one) if callable(one) else tuple(one) if isinstance(one, set) else one for one in arguments)
 
 
