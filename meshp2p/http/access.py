@@ -95,13 +95,11 @@ class Access:
     def _identify(self, request: Request) -> Grant:
         tokens = [value for name, value in request.headers if name == b"authorization"]
         try:
-            if tokens and self._sessions.is_admin_key(_bearer(tokens)):
-                return msgspec.structs.replace(self._callers.local, is_admin=True)
-            if tokens:
-                return self._callers.by_token(_bearer(tokens), self._wall_ms() / 1000)
-            session = self._sessions.token_of(request)
-            if session is not None:
-                return self._callers.by_token(session, self._wall_ms() / 1000)
+            token = _bearer(tokens) if tokens else self._sessions.token_of(request)
+            if token is not None:
+                if tokens and self._sessions.is_admin_key(token):
+                    return msgspec.structs.replace(self._callers.local, is_admin=True)
+                return self._callers.by_token(token, self._wall_ms() / 1000)
             certified = request.incoming.certified
             if certified is not None:
                 grant = certified()
