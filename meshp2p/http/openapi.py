@@ -35,10 +35,11 @@ def describe(version: str) -> Json:
     requests = {route.body.__name__ for route in ROUTES if route.body is not None}
     for name, component in components.items():
         component["description"] = " ".join(component["description"].split()).replace("``", "`")
-        properties = component["properties"]
-        defaults = {key for key, schema in properties.items() if schema.pop("default", schema) is not schema}
-        if name not in requests:  # answers have all keys
-            component["required"] = [key for key in properties if key in component["required"] or key in defaults]
+        properties, required = component["properties"], component["required"]
+        if name not in requests:  # an answer has each key that has a default
+            component["required"] = [key for key, one in properties.items() if key in required or "default" in one]
+        for schema in properties.values():
+            schema.pop("default", None)
     components["StreamedEvent"] = by_type[StreamedEvent] | {"description": "Any event."}
     by_type[StreamedEvent] = {"$ref": _REF.format(name="StreamedEvent")}
     paths: dict[str, Json] = {}
