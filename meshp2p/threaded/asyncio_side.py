@@ -51,14 +51,13 @@ class AsyncioSide:
     async def _wait_for_end(self, future: Future[Any], cancel: Callable[[], None]) -> None:
         """If this is cancelled, it calls ``cancel``, goes on waiting, and raises the cancellation at the end."""
         cancelled: asyncio.CancelledError | None = None
-        is_over = False
-        while not is_over:
+        while True:
             ended: asyncio.Future[None] = self._loop.create_future()
             future.add_done_callback(partial(self._tell, ended))
             try:
                 await ended
-                is_over = True
-            except asyncio.CancelledError as error:  # it cancels that future too
+                break
+            except asyncio.CancelledError as error:  # which cancels ``ended`` too
                 cancelled = error
                 cancel()
         if cancelled is not None:
