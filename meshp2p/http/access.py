@@ -59,17 +59,17 @@ class Access:
                 check_acts_as(request, request.path_id(name))
 
     def may_administer(self, request: Request) -> bool:
-        """Return whether the caller is an admin, and showed the certificate of the machine of this node, or has a key
-        that was given to one: whoever holds that credential can sign invitations and revocations without a node.
+        """Return whether the caller is an admin that showed the certificate of this node's machine, or has an admin key
+        that such a caller made. Who holds that certificate can sign invitations and revocations without a node.
 
-        Tokens, and sessions of browsers, which stand for tokens, do not count: any node that receives a token can use
-        it, and the owner of a token is never the machine itself.
+        Tokens do not count, and neither do sessions of browsers, which stand for tokens: any node that receives a token
+        can use it. The comparison of owners excludes them, because the owner of a token is never the machine itself.
         """
         grant = request.grant
         return grant is not None and grant.is_admin and grant.owner == self._callers.local.owner
 
     def make_admin_key(self) -> str:
-        """Return a key with which a browser may do what the caller may, for a caller that may administer."""
+        """Return a key that gives a browser the rights of a caller that may administer."""
         return self._sessions.make_admin_key()
 
     def make_link(self, request: Request) -> str:
