@@ -163,6 +163,11 @@ async def send(node: Node, **body: Any) -> Answer:
     return await ask(node, post("/messages/send/from", json.dumps(body).encode()))
 
 
+async def send_with(node: Node, query: str) -> Answer:
+    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
+    return await ask(node, post("/messages/send/from" + query, body))
+
+
 # Send
 
 
@@ -188,8 +193,7 @@ async def test_a_message_is_queued_for_those_who_get_it() -> None:
 )
 async def test_a_sender_says_what_becomes_of_a_message_for_an_absent_target(query: str, wanted: str) -> None:
     node = Node()
-    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
-    assert (await ask(node, post("/messages/send/from" + query, body))).status == 200
+    assert (await send_with(node, query)).status == 200
     assert node.if_absent == [wanted]
 
 
@@ -198,16 +202,14 @@ async def test_a_sender_says_what_becomes_of_a_message_for_an_absent_target(quer
 )
 async def test_a_sender_says_when_a_message_expires(query: str, wanted: float | None) -> None:
     node = Node()
-    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
-    assert (await ask(node, post("/messages/send/from" + query, body))).status == 200
+    assert (await send_with(node, query)).status == 200
     assert node.timeouts == [wanted]
 
 
 @pytest.mark.parametrize("query", ["", "-1", "86400.1", "1e9", "nan", "inf", "1s"])
 async def test_another_expiry_is_a_422(query: str) -> None:
     node = Node()
-    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
-    answer = await ask(node, post("/messages/send/from?expires_in=" + query, body))
+    answer = await send_with(node, "?expires_in=" + query)
     assert (answer.status, node.asked) == (422, [])
     assert "expected 0 to 86400 seconds" in json.loads(answer.body)["error"]
 
@@ -215,8 +217,7 @@ async def test_another_expiry_is_a_422(query: str) -> None:
 @pytest.mark.parametrize("query", ["", "Queue", "queue,refuse", "1", "%c3%bc"])
 async def test_another_value_of_if_absent_is_a_422(query: str) -> None:
     node = Node()
-    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
-    answer = await ask(node, post("/messages/send/from?if_absent=" + query, body))
+    answer = await send_with(node, "?if_absent=" + query)
     assert (answer.status, node.asked) == (422, [])
     assert "expected refuse or queue" in json.loads(answer.body)["error"]
 
