@@ -28,7 +28,7 @@ def render(page: str) -> str:
 def test_the_page_lists_every_decision_with_its_status() -> None:
     page = PAGE.read_text()
     assert TABLE.search(page)
-    assert page == render(page), "run: PYTHONPATH=. python tests/docs/test_decisions_page.py"
+    assert page == render(page), "run: python tests/docs/test_decisions_page.py"
 
 
 def test_a_status_names_only_decisions_that_exist() -> None:
