@@ -6,7 +6,7 @@ from typing import Final
 
 from meshp2p.cli.output import to_json_line
 from meshp2p.wire.contract import InstanceDetail
-from meshp2p.wire.event_contract import MemberUpdatedEvent, MeshEvent, SnapshotEvent
+from meshp2p.wire.event_contract import MemberDiedEvent, MemberLeftEvent, MemberUpdatedEvent, MeshEvent, SnapshotEvent
 
 __all__ = ["Changes"]
 
@@ -29,8 +29,9 @@ class Changes:
         instance = getattr(event, "instance", None)
         if not isinstance(instance, InstanceDetail):
             return ""
-        before = self._known.get(instance.instance_id)
-        self._known[instance.instance_id] = instance
+        before = self._known.pop(instance.instance_id, None)
+        if not isinstance(event, MemberDiedEvent | MemberLeftEvent):
+            self._known[instance.instance_id] = instance
         if before is None or not isinstance(event, MemberUpdatedEvent):
             return ""
         values = [(name, getattr(instance, name)) for name in _COMPARED]

@@ -12,8 +12,17 @@ from meshp2p import MeshClient
 from meshp2p.cli import events, main, make_parser
 from meshp2p.cli.changes import Changes
 from meshp2p.wire.contract import InstanceDetail
-from meshp2p.wire.event_contract import MemberUpdatedEvent, StreamedEvent
+from meshp2p.wire.event_contract import (
+    MemberDiedEvent,
+    MemberJoinedEvent,
+    MemberLeftEvent,
+    MemberUpdatedEvent,
+    MeshEvent,
+    StreamedEvent,
+)
 from tests.http.meshes import open_mesh
+
+DETAIL = InstanceDetail(*("x", "h", 1, (), False, "", "", (), None, None, "alive"), *("", 1, None, (), 0, None))
 
 
 async def printed_until(
@@ -71,9 +80,18 @@ async def test_an_update_says_what_changed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_change_of_nothing_that_is_shown_is_said_too() -> None:
     changes = Changes()
-    detail = InstanceDetail(*("x", "h", 1, (), False, "", "", (), None, None, "alive"), *("", 1, None, (), 0, None))
-    assert changes.text_of(MemberUpdatedEvent("", detail)) == ""  # it is not known how it was
-    assert changes.text_of(MemberUpdatedEvent("", detail)) == ": published again"
+    assert changes.text_of(MemberUpdatedEvent("", DETAIL)) == ""  # it is not known how it was
+    assert changes.text_of(MemberUpdatedEvent("", DETAIL)) == ": published again"
+
+
+@pytest.mark.parametrize(
+    "ending", [MemberDiedEvent("", DETAIL, None, "silent"), MemberLeftEvent("", DETAIL)], ids=["died", "left"]
+)
+def test_a_member_that_died_or_left_is_forgotten(ending: MeshEvent) -> None:
+    changes = Changes()
+    changes.text_of(MemberJoinedEvent("", DETAIL))
+    changes.text_of(ending)
+    assert changes.text_of(MemberUpdatedEvent("", DETAIL)) == ""
 
 
 async def test_it_begins_with_the_past_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
