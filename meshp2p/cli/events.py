@@ -21,12 +21,12 @@ async def events(options: argparse.Namespace) -> int:
         changes = Changes()
         while True:
             event = await stream.receive()
-            text = text_of(event) + changes.text_of(event)
+            changed = changes.text_of(event)
             if options.type is not None and event.__struct_config__.tag not in options.type:
                 continue
             if options.id is not None and not set(options.id).intersection(ids_of(event)):
                 continue
-            write_line(to_json_line(event) if options.json else printable(f"{event.at}  {text}"))
+            write_line(to_json_line(event) if options.json else printable(f"{event.at}  {text_of(event)}{changed}"))
 
 
 def text_of(event: StreamedEvent) -> str:

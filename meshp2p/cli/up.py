@@ -96,8 +96,8 @@ class _Output:
 
     async def tell(self, event: NodeEvent) -> None:
         shown = streamed(event, _now(), detail_of)
-        text = event_text(event) + self._changes.text_of(shown)
-        await self.write(to_json_line(shown) if self._is_json else printable(text))
+        line = to_json_line(shown) if self._is_json else printable(event_text(event) + self._changes.text_of(shown))
+        await self.write(line)
 
 
 def _greeting(node: MeshNode, is_json: bool) -> str:
