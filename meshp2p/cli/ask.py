@@ -6,11 +6,11 @@ import argparse
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
 
 import trio
 
+from meshp2p.cli.configuration import credential_path, mesh_config
 from meshp2p.cli.output import detail_of, printable, progress, table_lines, time_text, to_json_line, write_line
 from meshp2p.cli.parser import did_you_mean
 from meshp2p.client import MeshClient
@@ -26,8 +26,8 @@ from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
 from meshp2p.node.instance import Instance
 from meshp2p.node.platform import find_place
-from meshp2p.node.secured_meshes import announced_mesh, choose_mesh, count_secured, find_credential, how_to_join
-from meshp2p.node.settings import CA_VARIABLE, TOKEN_VARIABLE, load_config
+from meshp2p.node.secured_meshes import announced_mesh, count_secured, how_to_join
+from meshp2p.node.settings import CA_VARIABLE, TOKEN_VARIABLE
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.status_contract import StatusResponse
 
@@ -91,20 +91,19 @@ async def open_client(
 
     Raises :class:`~meshp2p.errors.ConfigError`.
     """
-    config = choose_mesh(load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh}))
-    directory, named = find_credential(config), config.credentials
+    config = mesh_config(options)
+    own = credential_path(config)
     token, ca = os.environ.get(TOKEN_VARIABLE) or token, os.environ.get(CA_VARIABLE) or None
-    own = named if isinstance(named, Path) else getattr(directory, "path", None)
 
     def open_at(urls: list[str]) -> MeshClient:
         return MeshClient(urls, credentials=None if ca is not None else own, token=token, ca=ca)
 
-    named_node = node or options.node
-    urls = [] if named_node is None else [named_node]
+    node = node or options.node
+    urls = [] if node is None else [node]
     if not urls:
         with progress(f"looking for a node of mesh {config.mesh_name!r}"):
             urls = await find_nodes(config, enough=1)
-            if directory is not None and not await _answers(open_at(urls)):
+            if own is not None and not await _answers(open_at(urls)):
                 if urls == [str(_fallback())]:
                     raise _nobody(config, "none of its nodes answers")
                 urls = await find_nodes(config, enough=None)

@@ -6,19 +6,19 @@ import argparse
 import os
 import time
 import webbrowser
-from typing import Any
 from urllib.parse import urlsplit
 
 import trio
 
 from meshp2p.cli.ask import open_client
+from meshp2p.cli.configuration import mesh_config
 from meshp2p.cli.output import warn, write_line
 from meshp2p.client.node_requests import decode, made
 from meshp2p.errors import ConfigError
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import is_loopback
-from meshp2p.node.secured_meshes import choose_mesh, find_credential
-from meshp2p.node.settings import TOKEN_VARIABLE, load_config
+from meshp2p.node.secured_meshes import find_credential
+from meshp2p.node.settings import TOKEN_VARIABLE
 from meshp2p.trust.grants import covers
 from meshp2p.wire.contract import AdminKeyResponse
 
@@ -56,7 +56,7 @@ def _make_token(options: argparse.Namespace) -> str | None:
     """Return a token for a browser, signed by this machine; None in an open mesh, or if the environment has one."""
     if os.environ.get(TOKEN_VARIABLE):
         return None
-    directory = find_credential(choose_mesh(load_config(is_strict=True, **_named(options))))
+    directory = find_credential(mesh_config(options))
     if directory is None:
         return None
     from meshp2p.trust.tokens import issue_token  # noqa: PLC0415  # it brings cryptography
@@ -65,10 +65,6 @@ def _make_token(options: argparse.Namespace) -> str | None:
     limits = credential.machine.id_patterns
     scopes = ["read", *(f"agent:{one}" for one in limits if all(covers(limit, one) for limit in limits))]
     return issue_token(credential, credential.machine.label, scopes, int(time.time()) + _TOKEN_SECONDS)[0]
-
-
-def _named(options: argparse.Namespace) -> dict[str, Any]:
-    return {} if options.mesh is None else {"mesh": options.mesh}
 
 
 def _shown(url: str) -> str:
