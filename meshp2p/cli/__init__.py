@@ -11,7 +11,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from inspect import CO_COROUTINE
+from inspect import iscoroutinefunction
 
 from meshp2p.cli.output import OutputError, warn
 from meshp2p.cli.parser import make_parser, parse
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else arguments
         if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            # SIGTERM ends a command as Ctrl-C does, with all that is tidied up then
+            # SIGTERM ends a command as Ctrl-C does, so the command tidies up
             signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         if not given:
             make_parser().print_help(sys.stderr)
@@ -55,7 +55,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
     """Run a function of a module of this package, which is imported only now: help and completion need none."""
     module, _, function = name.partition(":")
     run = getattr(importlib.import_module(f"meshp2p.cli.{module}"), function)
-    if run.__code__.co_flags & CO_COROUTINE:
+    if iscoroutinefunction(run):
         import trio  # noqa: PLC0415  # it takes a while
 
         return int(trio.run(run, options))
