@@ -118,7 +118,7 @@ async def why(options: argparse.Namespace) -> int:
     if options.node is None:  # the node that was found may have started late
         teller, past, snapshot = await _choose_teller(options, (teller, past, snapshot))
     findings = [finding for finding in status.findings if subject in finding.about]
-    state = next((one.state for one in snapshot.members if one.instance_id == subject), None)
+    state = _state_in(snapshot, subject)
     causes = _chain(past, subject)
     if state is None:
         last = next((event for event in reversed(causes) if subject in _subject_of(event)), None)
@@ -128,11 +128,8 @@ async def why(options: argparse.Namespace) -> int:
             raise UnknownInstance(f"no agent {subject!r} is in the mesh, and {teller} remembers none{hint}")
         state = _STATES.get(type(last), "gone")
     if options.json:
-        write_line(
-            to_json_line(
-                {"instance_id": subject, "state": state, "node_id": teller, "events": causes, "findings": findings}
-            )
-        )
+        told = {"instance_id": subject, "state": state, "node_id": teller, "events": causes, "findings": findings}
+        write_line(to_json_line(told))
         return 0
     is_calm = not findings and all(isinstance(event, MemberJoinedEvent) for event in causes)
     write_line(printable(f"{subject} is {state}" + (", and no node found anything wrong with it" if is_calm else "")))
@@ -145,19 +142,17 @@ async def why(options: argparse.Namespace) -> int:
 
 
 async def _choose_teller(options: argparse.Namespace, first: _Told) -> _Told:
-    """Ask the nodes that run longest too. Of the answers that list the agent in the same state as the first, return the
-    one that remembers most of it."""
+    """Also ask the nodes that run longest. Of the answers that list the agent in the same state as the first, return
+    the one with the oldest event that led to that state."""
     subject = options.instance_id
     told = [first]
-
-    def state_in(snapshot: SnapshotEvent) -> str | None:
-        return next((one.state for one in snapshot.members if one.instance_id == subject), None)
+    state = _state_in(first[2], subject)
 
     async def ask(node_id: str, address: str) -> None:
         with trio.move_on_after(_OTHER_SECONDS), contextlib.suppress(MeshError):
             async with open_client(options, node=address) as client:
                 past, snapshot = await _read_past(client)
-            if node_id in ids_of(snapshot) and state_in(snapshot) == state_in(first[2]):
+            if node_id in ids_of(snapshot) and _state_in(snapshot, subject) == state:
                 told.append((node_id, past, snapshot))
 
     others = sorted((one.created_at, one.instance_id, one.address) for one in first[2].members if one.address)
@@ -166,6 +161,10 @@ async def _choose_teller(options: argparse.Namespace, first: _Told) -> _Told:
             nursery.start_soon(ask, node_id, address)
     chains = [(chain[0].at, number) for number, (_, past, _) in enumerate(told) if (chain := _chain(past, subject))]
     return told[min(chains)[1]] if chains else first
+
+
+def _state_in(snapshot: SnapshotEvent, subject: str) -> str | None:
+    return next((one.state for one in snapshot.members if one.instance_id == subject), None)
 
 
 def _chain(past: Sequence[StreamedEvent], subject: str) -> list[StreamedEvent]:
