@@ -35,11 +35,11 @@ async def open_page(options: argparse.Namespace) -> int:
     url = _shown(link)
     if options.admin:
         node = link.removesuffix(urlsplit(link).path)
-        async with open_client(
-            options, node=node
-        ) as client:  # it shows the certificate of this machine, which nobody can replay
+        # this client shows the certificate of this machine, which nobody can replay
+        async with open_client(options, node=node) as client:
             response = await client._requests.send("POST", "/administration", None)
-            write_line(f"{url}#admin={made(response, lambda: decode(response, AdminKeyResponse).key)}")
+            key = made(response, lambda: decode(response, AdminKeyResponse).key)
+        write_line(f"{url}#admin={key}")
         return 0
     if options.is_printed:
         write_line(url)
