@@ -1,7 +1,7 @@
 """The command line: the only place of the package that prints.
 
 Exit codes: 0 done, 1 it could not be done or printed, 2 a wrong argument or a machine that refuses (then nothing was
-started), 130 interrupted by Ctrl-C or SIGTERM.
+started), or this machine or agent was revoked, 130 interrupted by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ def _add_watching(commands: Any) -> None:
     what = "print the URL instead; in a secured mesh it can be opened once, within a minute"
     page.switch("--print", what, dest="is_printed")
     what = (
-        "let the page invite and revoke machines for an hour; the URL is printed, as other users of this machine see"
-        " the arguments of a browser"
+        "let the page invite and revoke machines for an hour; the URL is printed, because other users of this machine"
+        " can see the arguments of a browser"
     )
     page.switch("--admin", what)
 
@@ -89,7 +89,7 @@ def _add_watching(commands: Any) -> None:
     what = (
         "Print why an agent is alive, suspect, dead or gone. The events that led to it are listed with their evidence"
         " and observers, those of the home too, if the agent is gone because of it. Without --node, the nodes that run"
-        " longest are asked, and the one that remembers most is believed."
+        " longest are asked too, and the one that remembers most is believed."
     )
     why = Command(commands, "why", "about:why", what)
     why.identifier()
