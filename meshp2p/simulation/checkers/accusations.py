@@ -8,7 +8,7 @@ from meshp2p.core.events import Event, InstanceEvent, InstanceJoined, InstanceRe
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Fault, Liar, Twin
+from meshp2p.virtual.faults import Liar, Twin
 
 __all__ = ["Accusations", "Rivals"]
 
@@ -24,12 +24,8 @@ class Accusations(Checker):
     watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered)
 
     def prepare(self) -> None:
-        self._has_doubles = False
         self._listed: dict[str, dict[str, tuple[int, int, float]]] = {}
         """By host and id: the boot, the incarnation and the time by the host's clock from which it listed that."""
-
-    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        self._has_doubles = self._has_doubles or isinstance(fault, Twin | Liar)
 
     def started(self, host: Host) -> None:
         self._listed[host.key] = {}
@@ -44,15 +40,16 @@ class Accusations(Checker):
             listed[record.id] = (record.boot, record.incarnation, host.now)
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
-        # others may tell what the process before it found, its twin, or a liar with its key
-        if host.number >= OBSERVERS_MAX or host.life > 1 or self._has_doubles:
-            return
+        if host.number >= OBSERVERS_MAX or host.life > 1:
+            return  # others may tell what the process before it found
         for item in items:
             if not isinstance(item, Rumour) or item.state is not State.SUSPECT or item.by != host.id or item.is_refused:
                 continue
             _, incarnation, since = self._listed[host.key].get(item.id, (0, 0, 0.0))
             period = self.oracle.config.probe_interval
-            if item.incarnation >= incarnation and host.now - since < (1 - MARGIN) * period:
+            is_early = item.incarnation >= incarnation and host.now - since < (1 - MARGIN) * period
+            # its twin, or a liar with its key, may have found that
+            if is_early and not any(isinstance(fault, Twin | Liar) for fault in self.oracle.all_faults):
                 about = f"{item.id} of silence, whose process it has listed for {host.now - since:.3f} s"
                 self.violated(host, f"accuses {about}")
 

@@ -25,7 +25,6 @@ class CrashEvidence(Checker):
         self._disturbed_at = 0.0
         self._quiet_before = 0.0
         self._stops = 0
-        self._has_moved = False
 
     def _note(self) -> None:
         now = self.oracle.engine.now
@@ -36,8 +35,6 @@ class CrashEvidence(Checker):
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         self._note()
-        # its connections hang for ever, and nobody learns of it
-        self._has_moved = self._has_moved or isinstance(fault, Moved)
 
     def started(self, host: Host) -> None:
         self._note()
@@ -48,7 +45,9 @@ class CrashEvidence(Checker):
         oracle = self.oracle
         is_twin = any(other.id == host.id for other in oracle.live)
         has_watches = self._quiet_before >= QUIET_FOR and oracle.engine.now - oracle.keepalive_until >= QUIET_FOR
-        if host.is_dark or host.is_leaving or is_twin or self._has_moved or not has_watches:
+        # connections of a machine that moved hang for ever, and nobody learns of it
+        has_moved = any(isinstance(fault, Moved) for fault in oracle.all_faults)
+        if host.is_dark or host.is_leaving or is_twin or has_moved or not has_watches:
             return
         if all(isinstance(fault, _HARMLESS) for fault in oracle.active.values()):
             bound = crash_seconds(oracle.config, oracle.network.links.delay_max)
