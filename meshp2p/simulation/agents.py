@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from meshp2p.core.calls import CallReply, DeregisterReply, HeartbeatReply, InstanceReply
@@ -43,7 +44,6 @@ class Agent:
         self.plan = plan
         self.turn = 0
         self.is_registered = False
-        self.ticket = 0
         self.has_ended = False
         self.beats: int = 0
         self.report: tuple[str, str] = ("busy", "")
@@ -89,7 +89,7 @@ class Agents:
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
         self._lookups: dict[int, tuple[Agent, list[tuple[str, str]], int]] = {}
-        self._count = 0
+        self._numbers = itertools.count(1)
         self.agents: dict[str, Agent] = {plan.id: Agent(plan) for plan in plans}
         for agent in self.agents.values():
             engine.at(agent.plan.at, self._step, agent)
@@ -118,10 +118,10 @@ class Agents:
         for key in agent.plan.nodes[:2]:
             host = self._reached(agent, key)
             if host is not None and agent.said:
-                self._count += 1
-                self._lookups[self._count] = (agent, agent.said, len(agent.said))
-                if host.ask(self._count, ReadInstance(agent.plan.id)) is not None:
-                    del self._lookups[self._count]
+                ticket = next(self._numbers)
+                self._lookups[ticket] = (agent, agent.said, len(agent.said))
+                if host.ask(ticket, ReadInstance(agent.plan.id)) is not None:
+                    del self._lookups[ticket]
 
     def _report_again(self, agent: Agent) -> None:
         """Send another heartbeat soon after the last: one that reports seldom may have two things to tell."""
@@ -135,11 +135,11 @@ class Agents:
             host = self._reached(agent, nodes[turn % len(nodes)])
             if host is None:
                 continue
-            self._count += 1
-            self._tickets[self._count] = agent
-            if self._draw.random() < agent.plan.loses or host.ask(self._count, Deregister(agent.plan.id)) is None:
+            ticket = next(self._numbers)
+            self._tickets[ticket] = agent
+            if self._draw.random() < agent.plan.loses or host.ask(ticket, Deregister(agent.plan.id)) is None:
                 return
-            del self._tickets[self._count]
+            del self._tickets[ticket]
 
     def _reached(self, agent: Agent, key: str) -> Host | None:
         """Return the host with this key, if a process runs there that the agent can reach."""
@@ -159,9 +159,8 @@ class Agents:
             agent.turn += 1
             self._try(agent, tries - 1)
         elif agent.is_registered and not agent.registers_again():
-            self._count += 1
-            agent.ticket = self._count
-            self._tickets[self._count] = agent
+            ticket = next(self._numbers)
+            self._tickets[ticket] = agent
             agent.listed = _listed(host) if host.is_home_of(plan.id) else None
             heartbeat = Heartbeat(plan.id, *agent.next_report())
             refusal = None
@@ -169,30 +168,29 @@ class Agents:
                 self._oracle.agents[plan.id] = None
             else:
                 if self._draw.random() < plan.loses / 2:
-                    agent.lost.add(agent.ticket)
-                refusal = host.ask(agent.ticket, heartbeat)
+                    agent.lost.add(ticket)
+                refusal = host.ask(ticket, heartbeat)
                 if self._draw.random() < plan.doubles:
-                    self._count += 1
-                    host.ask(self._count, heartbeat)
+                    host.ask(next(self._numbers), heartbeat)
             if refusal:
-                self._tickets.pop(agent.ticket, None)
+                self._tickets.pop(ticket, None)
                 agent.turn += 1
                 self._try(agent, tries - 1)
             else:
-                self._engine.at(self._engine.now + ANSWER_TIMEOUT, self._give_up, (agent, agent.ticket))
+                self._engine.at(self._engine.now + ANSWER_TIMEOUT, self._give_up, (agent, ticket))
         elif host.register(Profile(plan.id, f"{plan.id}.example", 0, ("simulated",))):
             agent.turn += 1
             self._try(agent, tries - 1)
         else:
             self._watcher.beat(host, plan.id, _listed(host), True)
             agent.said = []
-            self._note_answer(agent)
+            self._note_answer(host, agent)
 
-    def _note_answer(self, agent: Agent) -> None:
+    def _note_answer(self, host: Host, agent: Agent) -> None:
         agent.is_registered = True
-        home = agent.plan.nodes[agent.turn % len(agent.plan.nodes)]
         since = self._oracle.agents.get(agent.plan.id) or self._engine.now
-        self._oracle.agents[agent.plan.id] = None if home in self._oracle.shut_out else since  # its claims are ignored
+        # what a revoked node claims is ignored
+        self._oracle.agents[agent.plan.id] = None if host.id in self._oracle.shut_out else since
 
     def _give_up(self, argument: tuple[Agent, int]) -> None:
         agent, ticket = argument
@@ -220,7 +218,7 @@ class Agents:
             return
         if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
             self._beat(host, agent, reply)
-            self._note_answer(agent)
+            self._note_answer(host, agent)
             agent.said.append(agent.report)
             known = self._oracle.reports.get(agent.plan.id)
             if known is None or (known.status, known.metrics) != agent.report:

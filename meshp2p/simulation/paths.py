@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -106,7 +107,7 @@ class NetworkPaths:
             delay += links.draw_delay()
             if self.impairments:
                 carried = message if leg == count - 1 else None
-                flight = Flight(sender, receiver, now, Kind.TCP, lambda carried=carried: _size(carried))  # type: ignore[misc]
+                flight = Flight(sender, receiver, now, Kind.TCP, partial(_size, carried))
                 links.impair(flight)
                 delay += flight.delay
         return delay
