@@ -18,7 +18,7 @@ from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.requests import SendMessage
 from meshp2p.errors import ConfigError
 
-__all__ = ["INPUTS", "NUMBERS", "Fillers", "decode_chunk", "without_payload"]
+__all__ = ["INPUTS", "NUMBERS", "Fillers", "decode_chunk", "replace_payloads", "size_of"]
 
 INPUTS: Final = {
     "abandon": -1,
@@ -73,11 +73,12 @@ class Fillers:
         return filler
 
     def expand(self, size: bytes) -> bytes:
-        """Return as many bytes as :func:`without_payload` found."""
+        """Return as many bytes as :func:`size_of` found."""
         return self.of(int(size[:20]))
 
 
-def _size_of(payload: bytes) -> bytes:
+def size_of(payload: bytes) -> bytes:
+    """Return what stands for a payload in a recording: its size."""
     return b"%d" % min(len(payload), PAYLOAD_BYTES_MAX + 1)
 
 
@@ -116,12 +117,12 @@ _CHANGES: Final[dict[type, Callable[[Any, Callable[[bytes], bytes]], Any]]] = {
 """How the payloads in an argument are replaced."""
 
 
-def without_payload(argument: Any) -> Any:
-    """Return an argument with the sizes of its payloads, and of values of maps, in place of them."""
+def replace_payloads(argument: Any, change: Callable[[bytes], bytes]) -> Any:
+    """Return an argument with its payloads, and values of maps, replaced by what ``change`` returns for each."""
     if type(argument) is bytes:
-        return _size_of(argument)
-    change = _CHANGES.get(type(argument))
-    return argument if change is None else change(argument, _size_of)
+        return change(argument)
+    replace = _CHANGES.get(type(argument))
+    return argument if replace is None else replace(argument, change)
 
 
 @functools.cache
@@ -156,13 +157,8 @@ def decode_chunk(chunk: bytes, fillers: Fillers) -> Iterator[tuple[str, dict[str
             steps, answers = _decoder().decode(batch)
             begin = 0
             for step in steps:
-                arguments = {name: getattr(step, name) for name in step.__struct_fields__[2:]}
-                for name, argument in arguments.items():
-                    if type(argument) is bytes:
-                        arguments[name] = fillers.expand(argument)
-                    change = _CHANGES.get(type(argument))
-                    if change is not None:
-                        arguments[name] = change(argument, fillers.expand)
+                names = step.__struct_fields__[2:]
+                arguments = {name: replace_payloads(getattr(step, name), fillers.expand) for name in names}
                 yield type(step).__name__, arguments, answers[begin : step.answers], step.did
                 begin = step.answers
     except (ValueError, RecursionError, OverflowError) as error:

@@ -18,7 +18,7 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.randomness import Randomness
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.recording.inputs import INPUTS, NUMBERS, without_payload
+from meshp2p.recording.inputs import INPUTS, NUMBERS, replace_payloads, size_of
 from meshp2p.recording.maps import RecordedMap
 from meshp2p.recording.outside import RecordedOutside
 from meshp2p.recording.recording import Recording, Segment, attributes_of, new_recording, pack
@@ -98,9 +98,9 @@ class Recorder:
             if at is None:
                 # only the error of open_map depends on its function
                 is_asked = name == "expel" or isinstance(did, str)
-                kept = [is_asked or None if callable(one) else without_payload(one) for one in arguments]
+                kept = [is_asked or None if callable(one) else replace_payloads(one, size_of) for one in arguments]
             else:
-                data = self._encode(without_payload(arguments[at]))
+                data = self._encode(replace_payloads(arguments[at], size_of))
                 kept[at], is_large = msgspec.Raw(data), len(data) > LARGE
         except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
             self._forget(f"an input cannot be written: {error!r:.200}")
