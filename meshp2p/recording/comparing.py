@@ -28,8 +28,8 @@ _CACHED: Final = frozenset(("_heap", "_unix_zero"))
 
 
 def first_difference(one: Any, other: Any) -> str:
-    """Return where two objects first differ, empty if they are equal. The order of dictionaries counts, and of a
-    payload and a value of a map only its size."""
+    """Return where two objects first differ, empty if they are equal. Equal dictionaries have the same order. Payloads
+    and values of maps are compared by their size only."""
     waiting: list[tuple[str, Any, Any]] = [("", one, other)]
     seen: set[tuple[int, int]] = set()
     while waiting:

@@ -96,7 +96,7 @@ class Recorder:
             kept, is_large = list(arguments), True
             at = CARRIED.get(name)
             if at is None:
-                # only the error of open_map depends on its function
+                # True stands for a function, None for the merge of open_map, which matters only to its error
                 is_asked = name == "expel" or isinstance(did, str)
                 kept = [is_asked or None if callable(one) else replace_payloads(one, size_of) for one in arguments]
             else:
