@@ -33,6 +33,7 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _FRAMING: Final = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"))
 _CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _TRAILERS: Final = re.compile(rb"(?:%s)*\r?\n" % _FIELD)
+_AROUND_TARGET_MAX: Final = 80  # the method and the version in a request line: chosen, not measured
 _SHOWN_MAX: Final = 80
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -85,7 +86,7 @@ def parse_head(data: bytes, limits: HttpLimits) -> tuple[Head | None, bytes]:
     end = _HEAD_END.search(data)
     size = len(data) if end is None else end.start() + 1
     if size > limits.header_bytes_max:
-        if b"\n" not in data[: min(limits.target_bytes_max + _SHOWN_MAX, size)]:
+        if data.find(b"\n", 0, min(limits.target_bytes_max + _AROUND_TARGET_MAX, size)) < 0:
             raise _target_too_long(limits)
         raise _head_too_large(limits)
     if data.count(b"\n", 0, size) > _LINES_MAX:
