@@ -156,7 +156,7 @@ def _admin_handlers(node: Backend) -> dict[str, Handler]:
     async def invitation(request: Request) -> Response:
         shown = admin_of(request)[0].invitation()
         if shown is None:
-            raise BadRequest(404, "no invitation is open: POST makes one")
+            raise BadRequest(404, "there is no invitation: POST makes one")
         return json_response(shown, 200, _PRIVATE)
 
     async def end_invitation(request: Request) -> Response:

@@ -120,7 +120,8 @@ class Chunks:
         self._is_in_trailers = False
 
     def take(self, data: bytes) -> tuple[bytes | None, bytes]:
-        """Take the next part of the body from received bytes, which must begin with ``\\r\\n`` at its beginning.
+        """Take the next part of the body from received bytes. The first must be ``\\r\\n``, which also
+        stands before each later chunk.
 
         Return the part, empty if more bytes must arrive, None at the end of the body, and the bytes that were not used.
         Raises :class:`RequestRejected`.

@@ -44,7 +44,7 @@ class RequestBody:
         self.has_ended: bool = not (head.content_length or head.is_chunked)
         """The whole body has arrived."""
         self.has_waited: bool = False
-        """Something else may have happened since the request arrived."""
+        """Other tasks may have run since the request arrived, so the caller may have lost its rights."""
         self.awaits_continue: bool = head.awaits_continue and not (self.has_ended or channel.data)
         """The client may be waiting before it sends the body (``Expect: 100-continue``)."""
         self._channel = channel
@@ -53,7 +53,7 @@ class RequestBody:
         self._chunks = Chunks(channel.limits) if head.is_chunked else None
         self._deadline: float | None = None
         if head.is_chunked:
-            channel.data = b"\r\n" + channel.data
+            channel.data = b"\r\n" + channel.data  # as before each later chunk
 
     @property
     def certified(self) -> Callable[[], Grant | None] | None:
@@ -67,7 +67,7 @@ class RequestBody:
         Raises :class:`RequestRejected` if it is larger or takes too long, and ``ConnectionResetError`` or
         ``trio.BrokenResourceError`` if the client goes.
         """
-        body = bytearray()  # no list: the body may come in parts of two bytes
+        body = bytearray()  # a list of parts would take many times as much if each has two bytes
         await self._receive(body, self._channel.limits.body_bytes_max if bytes_max is None else bytes_max)
         return bytes(body)
 
