@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, options: argparse.Namespace) -> int:
-    """Run a function of a module of this package, which is imported only now: help and completion need none."""
+    """Run the function with this name, such as ``about:why``. Its module is imported only now: help needs none."""
     module, _, function = name.partition(":")
     run = getattr(importlib.import_module(f"meshp2p.cli.{module}"), function)
     if iscoroutinefunction(run):

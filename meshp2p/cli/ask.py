@@ -36,7 +36,7 @@ __all__ = ["agents", "expect_member", "find_announced", "find_nodes", "leader", 
 BROWSE_SECONDS = 2.0
 """How long to look for nodes. Measured on a LAN: a node is seen within 0.12 s, by mDNS alone within 1.54 s, because an
 answer that was multicast within the last second is not repeated (RFC 6762 §6). With 40 % of all datagrams lost it is
-seen within 1.2 s: by then the beacon asked three times and mDNS twice, which asks again after 3 s only."""
+seen within 1.2 s: until then the beacon asks three times, and mDNS twice. mDNS asks a third time only after 3 s."""
 
 _ALONE_SECONDS: Final = 0.5
 """After this time without a node, secured meshes of the same name are looked for too."""
@@ -89,7 +89,7 @@ async def open_client(
     """Open a client for ``node``, the node named by the options, or one that is found. It has the token and the
     certificate that MESHP2P_TOKEN and MESHP2P_CA name, or ``token`` and the credential of this user.
 
-    Raises :class:`~meshp2p.errors.ConfigError`.
+    Raises :class:`~meshp2p.errors.ConfigError`, and what :func:`find_nodes` raises.
     """
     config = mesh_config(options)
     own = credential_path(config)

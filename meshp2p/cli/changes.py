@@ -1,4 +1,4 @@
-"""What changed of a member, for those who read its events one after another."""
+"""What changed in a member since its last event."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _VALUE_MAX: Final = 100  # characters: chosen, not measured
 
 
 class Changes:
-    """The members as the events so far have shown them."""
+    """The members, as the events until now showed them."""
 
     def __init__(self) -> None:
         self._known: dict[str, InstanceDetail] = {}
 
     def text_of(self, event: MeshEvent) -> str:
-        """Take the next event, and return what its text lacks: the new values, if a member was updated."""
+        """Take the next event, and return what to append to its text: the new values, if a member was updated."""
         if isinstance(event, SnapshotEvent):
             self._known = {member.instance_id: member for member in event.members}
         instance = getattr(event, "instance", None)

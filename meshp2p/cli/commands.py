@@ -1,5 +1,5 @@
-"""All commands with their options, in the order of the overview. Nothing is imported here that takes time: the help and
-the completion of a shell need no more than this."""
+"""All commands with their options, in the order of the overview. Nothing that takes time to import is imported here,
+because the help and the completion of a shell need only this."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Command:
-    """Adds a command to the command line. ``run`` is the module in ``meshp2p.cli`` and the function that runs it, which
-    is imported only then: ``"about:why"``. ``parser`` has its options."""
+    """Adds a command to the command line. ``run`` names the function that runs the command, such as ``"about:why"``.
+    Its module in ``meshp2p.cli`` is imported only then. ``parser`` has the options."""
 
     def __init__(self, commands: Any, name: str, run: str | None, what: str, summary: str | None = None) -> None:
         listed = {} if summary is None else {"help": summary}
@@ -101,7 +101,7 @@ def text_argument(argument: str) -> str:
 
 
 def number(least: int) -> Callable[[str], int]:
-    """Return what checks that an argument is a whole number from ``least``."""
+    """Return a function that checks that an argument is a whole number from ``least``."""
 
     def check(text: str) -> int:
         if re.fullmatch("-?[0-9]{1,18}", text) is None or int(text) < least:
@@ -112,7 +112,7 @@ def number(least: int) -> Callable[[str], int]:
 
 
 def seconds(least: float, most: float) -> Callable[[str], float]:
-    """Return what checks that an argument is a number of seconds within these bounds."""
+    """Return a function that checks that an argument is a number of seconds within these bounds."""
 
     def check(text: str) -> float:
         try:

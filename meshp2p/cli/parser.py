@@ -67,8 +67,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Return the options that the words of a command line give. The command, or the first option, that does not exist
-    is refused with the nearest that does: this exits with 2."""
+    """Parse the words of a command line. If the command or an option does not exist, name the nearest that does, and
+    exit with 2."""
     parser = make_parser()
     first, commands = words[0], dict(parsers_below(parser))
     if first not in (*commands, *_INSTEAD):

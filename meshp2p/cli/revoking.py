@@ -121,7 +121,7 @@ async def _tell(
     pattern = max(credential.machine.id_patterns, key=len, default="*")
     try:
         security = open_security(directory, pattern.replace("*", "revoke") or "revoke", "")
-    except (Revoked, StartError) as error:  # this machine is out too, or may not use such an id
+    except (Revoked, StartError) as error:  # this machine was revoked too, or may not use such an id
         return told, [str(error)]
     found = [await resolve(options.at)] if options.at else await find_announced(credential.announced_name, enough=None)
     async with trio.open_nursery() as nursery:

@@ -54,7 +54,7 @@ def install(options: argparse.Namespace) -> int:
         if not word.isprintable():
             raise ConfigError(f"{word!a}: expected no control character in the options and the directory of a service")
     configuration_of(parse(words))
-    # -P: modules of the working directory are not imported instead of those that Python brings
+    # -P: a module in the working directory must not shadow one of Python
     service = _system(options)([sys.executable, "-P", "-m", "meshp2p", *words], Path.cwd())
     if options.dry_run:
         write_line(f"# {service.path}\n{service.content}")
@@ -92,7 +92,7 @@ def uninstall(options: argparse.Namespace) -> int:
     for command in service.stop:
         try:
             _run(command)
-        except StartError as error:  # its system does not run, so neither does the node
+        except StartError as error:  # systemd or launchd does not run, so neither does the node
             failure = error
     service.path.unlink(missing_ok=True)
     if failure is not None:

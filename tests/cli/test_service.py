@@ -126,8 +126,8 @@ def test_systemd_knows_every_line_of_the_unit(home: Path, capsys: pytest.Capture
 async def test_the_command_of_the_unit_runs_a_node_in_a_clean_environment_again_after_a_kill(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As systemd does: without variables but HOME, in the directory, and again if it fails. A module of the directory
-    is not taken for one of Python."""
+    """It is run as systemd runs it: with no variable but HOME, in the working directory, and again if it fails. A
+    module in that directory does not shadow one of Python."""
     (home / "random.py").write_text("raise SystemExit('the wrong module')")
     words = ["--mesh", "service", "--id", "one", "--port", "0", "--no-mdns", "--data-dir", "my data"]
     assert main(["service", "install", "--system", "systemd", "--dry-run", "--", *words]) == 0

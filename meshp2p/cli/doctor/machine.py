@@ -68,7 +68,7 @@ class MachineCheck:
         seeds = f"joins {', '.join(config.join)}" if config.join else "no seeds"
         note("configuration", IS_OK, f"mesh {config.mesh_name!r}, bound to {config.bound_host}, {port}, {seeds}")
         if announced_mesh(config) != config.mesh_name:
-            text = f"mesh {config.mesh_name!r} is secured: its nodes answer members only; only its status is seen"
+            text = f"mesh {config.mesh_name!r} is secured: its nodes answer only members, so only its status is seen"
             hint = "`meshp2p agents` asks a node of this machine; `meshp2p trust` lists the machines"
             note("configuration", IS_WARNING, text, hint)
         if is_loopback(config.bound_host):
