@@ -67,8 +67,8 @@ def encoded_description(version: str) -> bytes:
 
 
 def _complete(schema: Any) -> None:
-    """Add to each schema in it what generators of clients need: the type of an enumeration, that an object may have any
-    keys, and ``oneOf`` alone where the declared type is wider."""
+    """Complete each schema in it for generators of clients: an enumeration has a type, an object without properties
+    allows any keys, and ``oneOf`` replaces ``anyOf``, which comes from the declared type and is wider."""
     if isinstance(schema, list):
         for child in schema:
             _complete(child)

@@ -1,7 +1,7 @@
 """Sessions of browsers: a one-time link gives a browser a cookie that stands for a token.
 
 The link and the cookie are random. The token itself stays in the node, because a browser sends a cookie to all ports of
-a host, and so to other programs there.
+a host, and so to other programs there. The key of an admin is random too, but the page sends it, never a cookie.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ SESSION_SECONDS: Final = 12 * 3600
 """How long a session lasts, unless its token expires earlier. Chosen, not measured."""
 
 ADMIN_SECONDS: Final = 3600
-"""How long the key of an admin counts. Chosen, not measured."""
+"""How long the key of an admin is valid. Chosen, not measured."""
 
 SESSIONS_MAX: Final = 256
-"""Sessions, and links, that a node keeps. One more ends the oldest of its token, or else the oldest of all. Chosen, not
-measured."""
+"""How many sessions, links and keys of admins a node keeps, of each kind. One more ends the oldest of its token, or
+else the oldest of all. Chosen, not measured."""
 
 _SAFE_METHODS: Final = ("GET", "HEAD")
 
