@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,16 +63,21 @@ async def text_of(tab: Tab, selector: str) -> list[str]:
 
 
 @asynccontextmanager
-async def process(node: MeshNode, *arguments: str) -> AsyncIterator[trio.Process]:
-    """A node in a process of its own, which joins this one."""
-    command = [sys.executable, "-m", "meshp2p", "up", "--mesh", "default", "--no-mdns", "--port", "0"]
-    command += ["--join", str(node.addresses[0]), *arguments]
-    started = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+async def running(*arguments: str, stdout: int = subprocess.DEVNULL) -> AsyncIterator[trio.Process]:
+    """A command of meshp2p in a process of its own."""
+    command = [sys.executable, "-m", "meshp2p", *arguments]
+    process = await trio.lowlevel.open_process(command, stdout=stdout, stderr=subprocess.DEVNULL)
     try:
-        yield started
+        yield process
     finally:
-        started.kill()
-        await started.wait()
+        process.kill()
+        await process.wait()
+
+
+def process(node: MeshNode, *arguments: str) -> AbstractAsyncContextManager[trio.Process]:
+    """A node in a process of its own, which joins this one."""
+    seed = str(node.addresses[0])
+    return running("up", "--mesh", "default", "--no-mdns", "--port", "0", "--join", seed, *arguments)
 
 
 async def test_it_shows_the_mesh_and_nothing_fails(tmp_path: Path) -> None:

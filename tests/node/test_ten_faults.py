@@ -23,6 +23,7 @@ from meshp2p import MeshNode, ReceivedMessage, StoreFull
 from meshp2p.node.verdict import UNREAD_SECONDS
 from tests.browser import Tab, needs_browser, open_browser
 from tests.http.meshes import QUICK
+from tests.node.test_page import process, running
 from tests.node.test_revocation import revoke
 from tests.node.users import Users
 
@@ -44,20 +45,7 @@ class Bench:
 
     async def start(self, *arguments: str) -> trio.Process:
         """Run a node in a process of its own."""
-        command = ["up", "--no-mdns", "--port", "0", "--join", str(self.nodes[0].addresses[0]), *arguments]
-        return await self._stack.enter_async_context(running(*command))
-
-
-@asynccontextmanager
-async def running(*arguments: str, **options: Any) -> AsyncIterator[trio.Process]:
-    """A command of meshp2p in a process of its own."""
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options}
-    process = await trio.lowlevel.open_process([sys.executable, "-m", "meshp2p", *arguments], **options)
-    try:
-        yield process
-    finally:
-        process.kill()
-        await process.wait()
+        return await self._stack.enter_async_context(process(self.nodes[0], *arguments))
 
 
 class Prepared:
@@ -73,9 +61,9 @@ def inner(node: MeshNode) -> Any:
 
 
 async def dead_agent(bench: Bench) -> Prepared:
-    process = await bench.start("--id", "d", "--mesh", "default")
+    agent = await bench.start("--id", "d")
     await bench.nodes[0].wait_for_members(4)
-    return Prepared(process.kill)
+    return Prepared(agent.kill)
 
 
 async def disagreeing_views(bench: Bench) -> Prepared:
@@ -108,7 +96,7 @@ async def wrong_clock(bench: Bench) -> Prepared:
 
 
 async def duplicate_id(bench: Bench) -> Prepared:
-    return Prepared(lambda: bench.nursery.start_soon(bench.start, "--id", "b", "--mesh", "default"))
+    return Prepared(lambda: bench.nursery.start_soon(bench.start, "--id", "b"))
 
 
 async def full_disk(bench: Bench) -> Prepared:
