@@ -1,8 +1,8 @@
 """Heartbeats over HTTP: how many a node answers, beside FastAPI and Starlette on plain uvicorn, in one run.
 
-One server runs at a time, and wrk calls it over loopback on so many kept connections. Systems take turns, so that other
-load on the machine affects all of them alike. In a secured mesh the caller is a program of this machine, or has a token
-and comes over HTTPS; without ``--peers`` no other system is measured.
+One server runs at a time, and wrk calls it over loopback on connections that stay open. Systems take turns, so that
+other load on the machine affects all of them alike. In a secured mesh the caller is a program of this machine, or has a
+token and comes over HTTPS. Without ``--peers`` no other system is measured.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _Uvicorn(_Server):
 async def measure(
     servers: Sequence[_Server], runs: dict[str, Run], repeats: int, seconds: int, connections: int
 ) -> None:
-    """Measure each server so many times."""
+    """Measure each server ``repeats`` times."""
     for repeat in range(repeats):
         for server in servers:
             print(f"# {server.name}, repeat {repeat + 1} of {repeats}", file=sys.stderr, flush=True)

@@ -163,7 +163,7 @@ class Traffic:
 
     async def unknown_statuses(self, sample: list[str]) -> list[str]:
         """Which of these messages no node can tell the status of, or that are not acknowledged, and why. The nodes have
-        some seconds for each, since a sender hears of an acknowledgement after the agent."""
+        some seconds for each, since a sender hears of an acknowledgement later than the agent."""
         found: list[str] = []
         async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_SECONDS) as client:
             for message_id in sample:
