@@ -235,7 +235,7 @@ class Agents:
         self._watcher.beat(host, agent.plan.id, listed, reply.should_sync or not agent.listed)
 
     def _compare(self, host: Host, agent: Agent, said: list[tuple[str, str]], count: int, reply: CallReply) -> None:
-        """Pass on what a node shows of an agent that has said so much when it was asked."""
+        """Pass on what a node shows of an agent, of which ``count`` reports were answered when the node was asked."""
         if isinstance(reply, InstanceReply) and reply.is_home and said is agent.said:
             shown = None if reply.record is None else (reply.record.status, reply.record.metrics)
             self._watcher.looked_up(host, agent.plan.id, shown, (*said[count - 1 :], agent.report))

@@ -105,7 +105,7 @@ class Oracle:
         """Ids that two processes had."""
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, with all heartbeats answered. None if they
-        must not be, as those whose heartbeats a revoked node answers."""
+        must not be: for example, while a revoked node answers the heartbeats."""
         self.reports: dict[str, Report] = {}
         """The last report of each hosted instance, except those that deregistered."""
         self.deregistered: dict[str, float] = {}

@@ -152,8 +152,9 @@ class Checker:
     def looked_up(
         self, host: Host, agent_id: str, shown: tuple[str, str] | None, said: tuple[tuple[str, str], ...]
     ) -> None:
-        """A host answered for the home of an instance with this status and these metrics; None: it is not there.
-        ``said`` is what the instance reported: what was answered last when the host was asked, and all since."""
+        """The home of an instance answered through this host with this status and these metrics, or None if it does
+        not know the instance. ``said`` are the last report that was answered before the question, and all later ones.
+        """
 
     def revoked(self, node_id: str) -> None:
         """The machine of this node was revoked."""

@@ -42,8 +42,8 @@ def _read(name: str) -> str:
 def render_html(
     trace: Trace, schedule: Schedule, result: Result, command: str = REPLAY, *, is_recording: bool = False
 ) -> str:
-    """Return the page. ``command`` repeats the run. It offers the schedule as a file, which the replay
-    of a recording does not have.
+    """Return the page. ``command`` repeats the run. The page offers the schedule as a file, except for a recording,
+    which has none.
 
     Ids and messages are arbitrary text and are shown as such. A content security policy allows only the page's own
     script, and forbids loading anything.
@@ -54,11 +54,12 @@ def render_html(
     if is_recording:
         facts = [f"{seconds} s as one node saw them"]
         verdict = "replayed differently" if result.violations else "replayed exactly"
+        file = ""
     else:
         facts = [f"seed {schedule.seed}", f"{len(schedule.nodes)} nodes", f"{seconds} virtual seconds"]
         verdict = outcome(result)
+        file = dump_schedule(schedule).decode()
     title = ", ".join([schedule.scenario, *facts[:-1]])
-    file = dump_schedule(schedule).decode() if not is_recording else ""
     replacements = {
         "@@POLICY@@": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         "@@TITLE@@": html.escape(printable(f"{title}: {verdict}")),

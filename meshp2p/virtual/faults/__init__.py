@@ -100,6 +100,6 @@ EndingFault = Crash | Leave | ShutOut
 """Faults that last beyond the schedule's ``duration`` if they have no end."""
 
 OpenFault = CuttingFault | Hidden | _OftenImpairing | Crash | Leave | Twin | HostFault | DiskFault | Forged
-"""Faults of every mesh, of which a swarm draws some kinds, by their order here. It adds the others separately."""
+"""Faults of every mesh. A swarm draws its kinds by their order here, and adds ``Narrow`` and ``Severed`` separately."""
 
 Fault = OpenFault | SecurityFault | Narrow | Severed

@@ -225,7 +225,7 @@ class Corrupted(FaultOfNodes, frozen=True, kw_only=True):
 
 
 class Forgery(StrEnum):
-    """What an attacker can send: one that has no key, or in an open mesh, where nobody needs one."""
+    """What an attacker without the key of the mesh can send."""
 
     GARBAGE = "garbage"
     OTHER_MESH = "other-mesh"
