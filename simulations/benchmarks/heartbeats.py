@@ -27,7 +27,7 @@ import meshp2p
 from meshp2p.store.credentials import Credentials
 from meshp2p.trust.credential import found_mesh
 from meshp2p.trust.tokens import issue_token
-from simulations.benchmarks.command_line import add_benchmark, positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, names_among, positive, run_until_signal
 from simulations.benchmarks.costs import processor_seconds_of
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.systems import PeerUnavailable, available
@@ -38,6 +38,12 @@ __all__ = ["add_command", "measure"]
 READY_TIMEOUT: Final = 30.0
 _AGENT: Final = "agent"
 _PATH: Final = f"/registry/heartbeat/{_AGENT}"
+_MESHES: Final = {
+    "meshp2p": "an open mesh",
+    "meshp2p-local": "a secured mesh, the caller is a program of this machine",
+    "meshp2p-https": "a secured mesh, the caller has a token and comes over HTTPS",
+}
+_PEERS: Final = ("fastapi", "starlette")
 _BODY: Final = '{"status":"busy","metrics":{"tasks":3}}'
 _WRK_SCRIPT: Final = """
 wrk.method = "POST"
@@ -90,23 +96,18 @@ class _Mesh(_Server):
 
     version = meshp2p.__version__
 
-    def __init__(self, package: Path, way: Literal["", "local", "https"] = "") -> None:
-        self.name = f"meshp2p-{way}" if way else "meshp2p"
-        self.about = {
-            "": "an open mesh",
-            "local": "a secured mesh, the caller is a program of this machine",
-            "https": "a secured mesh, the caller has a token and comes over HTTPS",
-        }[way]
+    def __init__(self, package: Path, name: str) -> None:
+        self.name = name
+        self.about = _MESHES[name]
         self._package = package
-        self._way = way
-        if way == "https":
+        if name == "meshp2p-https":
             self.scheme = "https"
 
     def command(self, port: int, directory: Path) -> list[str]:
-        if self._way:
+        if self.name != "meshp2p":
             credential = found_mesh("benchmark", "benchmark")[1]
             Credentials(directory / "meshp2p" / "meshes").add(credential)
-            if self._way == "https":
+            if self.scheme == "https":
                 self.token, _ = issue_token(credential, "benchmark", [f"agent:{_AGENT}"], int(time.time()) + 3600)
         options = ["--mesh", "benchmark", "--id", "node", "--host", "127.0.0.1", "--port", str(port), "--no-mdns"]
         environment = [f"XDG_DATA_HOME={directory}", f"PYTHONPATH={self._package}"]
@@ -216,7 +217,14 @@ def add_command(commands: Any) -> None:
         "--peers", type=Path, metavar="PYTHON", help="an interpreter with fastapi, starlette, msgspec and uvicorn"
     )
     parser.add_argument("--package", type=Path, default=ROOT, metavar="DIR", help="measure the meshp2p there")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="measure only these systems")
+    systems = (*_MESHES, *_PEERS)
+    parser.add_argument(
+        "--only",
+        type=names_among(systems),
+        default=systems,
+        metavar="NAME,NAME",
+        help=f"{','.join(systems)} (all)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.set_defaults(run=_run)
 
@@ -234,10 +242,10 @@ async def _measure_and_print(options: argparse.Namespace) -> int:
         describe_machine(),
         {"repeats": options.repeats, "seconds": options.seconds, "connections": options.connections},
     )
-    known: list[_Server] = [_Mesh(options.package), _Mesh(options.package, "local"), _Mesh(options.package, "https")]
+    known: list[_Server] = [_Mesh(options.package, name) for name in _MESHES]
     if options.peers is not None:
-        known += [_Uvicorn(options.peers.absolute(), name) for name in ("fastapi", "starlette")]
-    servers = available([server for server in known if not options.only or server.name in options.only], report)
+        known += [_Uvicorn(options.peers.absolute(), name) for name in _PEERS]
+    servers = available([server for server in known if server.name in options.only], report)
     runs = {server.name: Run(server.name, server.version, 1, notes=[server.about]) for server in servers}
     report.runs.extend(runs.values())
     await measure(servers, runs, options.repeats, options.seconds, options.connections)
@@ -249,7 +257,8 @@ async def _measure_and_print(options: argparse.Namespace) -> int:
         f" {machine.processors} processors, load {machine.load_before[0]:.1f} before; medians of {options.repeats}"
         " (worst)"
     )
-    print(table(_ROWS, report.runs))
+    if report.runs:
+        print(table(_ROWS, report.runs))
     for run in report.runs:
         print(f"{run.system} {run.version}: {', '.join(run.notes)}")
     if options.json is not None:

@@ -21,8 +21,9 @@ def test_without_wrk_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().err == "absent: wrk (Debian: wrk)\n"
 
 
-def test_a_wrong_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert_refused(main, ["heartbeats", "--repeats", "0"], "--repeats", capsys)
+@pytest.mark.parametrize(("option", "value"), [("--repeats", "0"), ("--only", "meshp2p-http")])
+def test_a_wrong_value_is_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(main, ["heartbeats", option, value], option, capsys)
 
 
 @pytest.mark.long
