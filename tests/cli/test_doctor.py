@@ -116,6 +116,24 @@ def test_in_a_secured_mesh_it_counts_the_nodes_and_calls_none(
     assert report["verdict"] == "2 nodes of the secured mesh 'studio' can be seen; nothing is broken."
 
 
+async def test_it_does_not_ask_itself_for_the_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It listens at the port of the node, where it may look for a node when it has found none."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    Credentials(meshes_directory()).add(found_mesh("studio", "anna@laptop")[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    async def find(*_: object, **__: object) -> list[str]:
+        return [f"127.0.0.1:{port}"]
+
+    monkeypatch.setattr("meshp2p.cli.doctor.status.find_nodes", find)
+    examined = Examination(NodeConfig.of(mesh="studio", port=port), 0.1)
+    await examined.run()
+    (check,) = [check for check in examined.findings.checks if check.name == "status"]
+    assert f"all attempts to connect to 127.0.0.1:{port} failed" in check.text
+
+
 def test_a_variable_that_is_none_is_what_is_wrong(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

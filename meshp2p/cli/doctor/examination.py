@@ -77,9 +77,9 @@ class Examination:
             if not is_loopback(host) and machine.is_host_own:
                 await self._check_inbound(reached)
             self._note_other_meshes()
-            await note_status(self._config, self.findings)
         finally:
             machine.close()
+        await note_status(self._config, self.findings)  # now that it cannot call the sockets of this examination
 
     @property
     def sources(self) -> dict[str, SourceStats]:
