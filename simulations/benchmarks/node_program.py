@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 import meshp2p
-from meshp2p import open_node
+from meshp2p import open_node  # names are loaded when first used, and it is ready only after that
 from simulations.benchmarks.lines import tell
 
 

@@ -167,7 +167,7 @@ class Traffic:
         found: list[str] = []
         async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_SECONDS) as client:
             for message_id in sample:
-                problem = ""
+                problem = "no answer"
                 with trio.move_on_after(STATUS_SECONDS):
                     while problem := await self._problem_of(client, message_id):  # noqa: ASYNC110  # nodes have no event
                         await trio.sleep(0.2)
