@@ -4,6 +4,7 @@ compare views with it."""
 from __future__ import annotations
 
 import math
+from types import UnionType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -203,6 +204,10 @@ class Oracle:
     def was_troubled(self) -> bool:
         """Return whether there ever was a fault of the whole mesh, or packets were lost."""
         return self._troubled_at > -math.inf or bool(self.network.impairments)
+
+    def has_had(self, kinds: type[Fault] | UnionType) -> bool:
+        """Return whether there is or was a fault of these kinds."""
+        return any(isinstance(fault, kinds) for fault in self.all_faults)
 
     def is_odd(self, node_id: str) -> bool:
         """Return whether this node was told to leave, or two processes had its id."""

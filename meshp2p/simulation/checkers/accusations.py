@@ -49,7 +49,7 @@ class Accusations(Checker):
             period = self.oracle.config.probe_interval
             is_early = item.incarnation >= incarnation and host.now - since < (1 - MARGIN) * period
             # its twin, or a liar with its key, may have found that
-            if is_early and not any(isinstance(fault, Twin | Liar) for fault in self.oracle.all_faults):
+            if is_early and not self.oracle.has_had(Twin | Liar):
                 about = f"{item.id} of silence, whose process it has listed for {host.now - since:.3f} s"
                 self.violated(host, f"accuses {about}")
 

@@ -46,8 +46,7 @@ class CrashEvidence(Checker):
         is_twin = any(other.id == host.id for other in oracle.live)
         has_watches = self._quiet_before >= QUIET_FOR and oracle.engine.now - oracle.keepalive_until >= QUIET_FOR
         # connections of a machine that moved hang for ever, and nobody learns of it
-        has_moved = any(isinstance(fault, Moved) for fault in oracle.all_faults)
-        if host.is_dark or host.is_leaving or is_twin or has_moved or not has_watches:
+        if host.is_dark or host.is_leaving or is_twin or oracle.has_had(Moved) or not has_watches:
             return
         if all(isinstance(fault, _HARMLESS) for fault in oracle.active.values()):
             bound = crash_seconds(oracle.config, oracle.network.links.delay_max)

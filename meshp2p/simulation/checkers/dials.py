@@ -11,7 +11,7 @@ from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Fault, Moved
+from meshp2p.virtual.faults import Moved
 
 __all__ = ["Detours", "DialChecker", "Watching"]
 
@@ -27,16 +27,13 @@ class DialChecker(Checker):
 
     def prepare(self) -> None:
         self._own: dict[str, int] = {}
-        self._have_moved = False
-
-    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        self._have_moved = self._have_moved or isinstance(fault, Moved)
 
     def started(self, host: Host) -> None:
         self._own[host.key] = 0
 
     def calls(self, host: Host, effect: Call) -> None:
-        if type(effect.request) is SyncRequest and effect.addresses == (host.address,) and not self._have_moved:
+        is_own = type(effect.request) is SyncRequest and effect.addresses == (host.address,)
+        if is_own and not self.oracle.has_had(Moved):
             self._own[host.key] += 1
             if self._own[host.key] == OWN_DIALS_MAX + 1:
                 self.violated(host, f"dials its own address for the {OWN_DIALS_MAX + 1}th time")

@@ -10,7 +10,7 @@ from meshp2p.simulation.checkers.messages import READ_WITHIN
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.letter import MESSAGE_BYTES, Letter, MailboxRead
 from meshp2p.simulation.mail import READ_MAX
-from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow, Fault
+from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow
 
 __all__ = ["MailKept"]
 
@@ -48,7 +48,6 @@ class MailKept(Checker):
     def prepare(self) -> None:
         self._taken: dict[Copy, _Taken] = {}
         self._read: dict[Copy, None] = {}
-        self._forgot_at = -1.0
         self._handed_out: dict[str, dict[str, float]] = {}
         """By recipient, what is to be handed out again, and since when."""
         self._asked: dict[Copy, None] = {}
@@ -57,10 +56,6 @@ class MailKept(Checker):
         """The size of the largest message that was accepted."""
         self._lives: dict[str, tuple[str, int]] = {}
         """By recipient, the host and the life of its process that it reads at."""
-
-    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        if isinstance(fault, DiskForgets):
-            self._forgot_at = self.oracle.engine.now
 
     def accepted(self, host: Host, letter: Letter) -> None:
         self._largest = max(self._largest, len(letter.payload) + MESSAGE_BYTES)
@@ -88,7 +83,7 @@ class MailKept(Checker):
     def finish(self) -> None:
         oracle = self.oracle
         now = oracle.engine.now
-        if self._forgot_at >= 0 or now - oracle.disturbed_at < READ_WITHIN:
+        if oracle.has_had(DiskForgets) or now - oracle.disturbed_at < READ_WITHIN:
             return
         for (recipient, message_id), taken in self._taken.items():
             home, disk = taken.home, taken.home.disk

@@ -8,7 +8,7 @@ from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.letter import Letter
-from meshp2p.virtual.faults import CuttingFault, DiskSlow, Fault
+from meshp2p.virtual.faults import CuttingFault, DiskSlow
 
 __all__ = ["Messages"]
 
@@ -36,18 +36,10 @@ class Messages(Checker):
         self._lost: dict[str, list[float]] = {}
         self._losses: dict[str, int] = {}
         self._newest: dict[tuple[str, str, str], str] = {}
-        self._cut_at = -1.0
-        self._has_slow_disks = False
-        """Whether a disk ever took long: then a home may not answer in time, and who asked it adopts its agent."""
         self._read: dict[tuple[str, str], float] = {}
         self._progressed_at = 0.0
 
     # What happens
-
-    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        if isinstance(fault, CuttingFault):
-            self._cut_at = self.oracle.engine.now
-        self._has_slow_disks |= isinstance(fault, DiskSlow)
 
     def stopped(self, host: Host) -> None:
         if host.disk is None:
@@ -94,7 +86,8 @@ class Messages(Checker):
         if letter is None or self.oracle.is_odd(recipient) or letter.node in self.oracle.twins:
             return True
         at = self.oracle.acknowledged[recipient, letter.id]
-        is_cut_off = self._cut_at >= 0 or self._has_slow_disks or self.oracle.was_troubled
+        # the home of an agent may not answer in time if its disk is slow, and who asked it adopts the agent
+        is_cut_off = self.oracle.has_had(CuttingFault | DiskSlow) or self.oracle.was_troubled
         has_moved = recipient not in self.oracle.hosts and is_cut_off
         has_forgotten = any(when >= at for losses in self._lost.values() for when in losses)
         return has_moved or has_forgotten
@@ -140,4 +133,4 @@ class Messages(Checker):
             return True  # it is on the disk of a node that did not come back, and its recipient was not there
         losses = [when for times in self._lost.values() for when in times if when >= letter.accepted_at]
         is_one_end = recipient == letter.node or recipient not in self.oracle.hosts  # an agent may be at home there
-        return is_one_end or len(losses) > 1 or self.oracle.was_troubled or self._cut_at >= 0
+        return is_one_end or len(losses) > 1 or self.oracle.was_troubled or self.oracle.has_had(CuttingFault)
