@@ -83,6 +83,8 @@ async def test_a_machine_is_invited_and_revoked_from_the_page(
         credential = await join(line)
         await tab.wait_for("byId('notes').textContent.startsWith('bert joined')")
         assert await tab.evaluate("byId('invitation-state').textContent") == "This invitation has ended."
+        shown = "['qr', 'code', 'command'].map((part) => getComputedStyle(byId(part)).display)"
+        assert await tab.evaluate(shown) == ["none"] * 3
         await tab.evaluate("byId('close').click()")
         await tab.wait_for("byId('invitation').hidden")
 
