@@ -25,12 +25,12 @@ BUDGETS = {
     "net": 3105,
     "node": 5530,
     "recording": 1065,
-    "simulation": 8845,
+    "simulation": 8905,
     "store": 1265,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,
-    "virtual": 930,
+    "virtual": 965,
     "wire": 1550,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be

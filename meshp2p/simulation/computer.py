@@ -17,7 +17,7 @@ from meshp2p.errors import InternalError
 from meshp2p.simulation.clock import HostClock
 from meshp2p.simulation.endpoint import CallInProgress, WatchLine
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.inbox import ArrivalQueue
+from meshp2p.simulation.inbox import BUFFER_DATAGRAMS, ArrivalQueue
 from meshp2p.simulation.network import Network
 from meshp2p.virtual.disk import SimulatedDisk
 
@@ -42,6 +42,8 @@ class Computer:
         self.key: str = key
         self.id: str = node_id
         self.address: Address = address
+        """The address from which it sends: the first one that works."""
+        self.addresses: tuple[Address, ...] = (address,)
         self.disk: SimulatedDisk[KeptState] | None = SimulatedDisk()
         self.clock: HostClock = HostClock(engine)
         self.machine: Machine | None = None
@@ -85,10 +87,30 @@ class Computer:
         return self.clock.now
 
     def move(self, address: Address) -> None:
-        """Change the address of the machine. The process is not told."""
+        """Change the address from which the machine sends. The process is not told."""
         self._network.detach(self.address, self)
+        self.addresses = tuple(address if one == self.address else one for one in self.addresses)
         self.address = address
         self._network.attach(address, self)
+
+    def add_address(self, address: Address) -> None:
+        """Give the machine another address, which its next process publishes as well."""
+        self.addresses += (address,)
+        self._network.attach(address, self)
+
+    def lose_address(self, address: Address) -> bool:
+        """Let no packet arrive at this address. Return False if no other address works: then nothing happens."""
+        working = [one for one in self.addresses if one != address and self._network.host_at(one) is self]
+        if working:
+            self._network.detach(address, self)
+            self.address = working[0]
+        return bool(working)
+
+    def regain_address(self, address: Address) -> None:
+        """Let packets arrive again, unless the machine has another address instead by now."""
+        if address in self.addresses:
+            self._network.attach(address, self)
+            self.address = next(one for one in self.addresses if self._network.host_at(one) is self)
 
     def _drain(self) -> None:
         for action, arguments in self._inbox.drain():
@@ -101,6 +123,10 @@ class Computer:
         self._set_direct()
         if self._is_direct:
             self._drain()
+
+    def set_buffer(self, datagrams: int = BUFFER_DATAGRAMS) -> None:
+        """Set how many datagrams wait for the process at most."""
+        self._inbox.datagrams_max = datagrams
 
     def _begin_life(self) -> None:
         """Begin another process, on a machine without faults."""
@@ -143,8 +169,8 @@ class Computer:
             return
         if self._is_direct:
             self._receive(*packet)
-        elif not self.is_dark:
-            self._inbox.put(self._receive, *packet, is_datagram=True)
+        elif not self.is_dark and not self._inbox.put(self._receive, *packet, is_datagram=True):
+            self._network.overflow(self, packet[1], packet[2])
 
     def handle_trust(self, life: int, action: Callable[..., None], *arguments: Any) -> None:
         """Take a step of an exchange about trust, in the process with this life."""

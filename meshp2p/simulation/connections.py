@@ -37,6 +37,13 @@ class SimulatedConnections:
         is_used = used_at is not None and self._engine.now - used_at < IDLE_SECONDS
         return is_used or self._is_watched(one, other)
 
+    def count(self, host: Endpoint) -> int:
+        """Return how many connections the process on this host has open."""
+        recent, process = self._engine.now - IDLE_SECONDS, (host.key, host.life)
+        used = (pair for pair, used_at in self._used_at.items() if used_at > recent)
+        watches = (line for line in self.watches.values() if line.watched is host and line.watched_life == host.life)
+        return sum(process in (pair[:2], pair[2:]) for pair in used) + sum(line.is_open for line in watches)
+
     def sever(self, host: Endpoint) -> None:
         """Break all connections of this process; neither end notices."""
         self.severed[host.key, host.life] = self._engine.now

@@ -10,6 +10,7 @@ from meshp2p.virtual.faults import (
     Bursts,
     Corrupted,
     CuttingFault,
+    DeadAddress,
     Delayed,
     Fault,
     Forged,
@@ -26,6 +27,7 @@ from meshp2p.virtual.faults import (
     ShutOut,
     Sleep,
     Slow,
+    SmallBuffer,
     Stalls,
     Twin,
 )
@@ -74,7 +76,7 @@ class FaultHistory:
             return
         self._active[number] = fault
         is_long = isinstance(fault, Pause) and (fault.end is None or fault.end - fault.begin > self._pause_max)
-        if is_long or not fault.is_bearable() or _is_replay(fault):
+        if is_long or not fault.is_bearable() or _is_replay(fault) or isinstance(fault, DeadAddress):
             self._begin(number, fault, now)
         if any(isinstance(other, Rejected) for other in self._active.values()):
             # two refusals prove a crash, unless the node answers pings meanwhile
@@ -108,13 +110,12 @@ class FaultHistory:
     def addresses_until(self) -> float:
         """Return the last time after which a node may send to an address that another node has left.
 
-        An attacker replayed packets, a second process had the id, or there was a fault since a machine moved. A probe
-        finds the other node by TCP, or is found by the other's probe. So each pair is repaired within a round of probes
-        and the next.
+        An attacker replayed packets, a second process had the id, an address of a machine was dead, or there was a
+        fault since a machine moved. A probe finds the other node by TCP, or is found by the other's probe. So each pair
+        is repaired within a round of probes and the next.
         """
-        if self._moved:
-            return self.any_until()
-        return self._until(lambda fault: _is_replay(fault) or isinstance(fault, Twin))
+        until = self._until(lambda fault: _is_replay(fault) or isinstance(fault, Twin | DeadAddress))
+        return max(until, self.any_until()) if self._moved else until
 
     def is_bearable(self, fault: Fault) -> bool:
         """Return whether a healthy mesh must tolerate this fault, after the earlier ones."""
@@ -125,7 +126,7 @@ def _is_replay(fault: Fault) -> bool:
     return isinstance(fault, Forged) and fault.what is Forgery.REPLAY
 
 
-_OfNode = Pause | Sleep | Slow | Stalls | Moved | Twin | ShutOut
+_OfNode = Pause | Sleep | Slow | Stalls | SmallBuffer | Moved | Twin | ShutOut
 
 
 def _is_of_links(fault: Fault) -> bool:

@@ -102,7 +102,7 @@ class Host(SecuredComputer):
         draw = random.Random(f"{self._seed}/{self.key}/{self.life}")
         self.machine = self.make_machine(
             self.profile,
-            (self.address,),
+            self.addresses,
             self._config,
             draw,
             self.clock.wall_ms,
@@ -278,7 +278,7 @@ class Host(SecuredComputer):
     def notice_address(self, life: int) -> None:
         """Let the process with this life notice the address of its machine."""
         if self.machine is not None and life == self.life:
-            self._arrive(lambda: self._perform(self.running.readdress((self.address,), self.now), 0))
+            self._arrive(lambda: self._perform(self.running.readdress(self.addresses, self.now), 0))
 
     def open_map(self, name: str) -> None:
         """Open a shared map for the agent on this node."""

@@ -20,7 +20,8 @@ Arrival = tuple[Action, tuple[Any, ...], bool]
 
 
 class ArrivalQueue:
-    """Inputs in their order: the action for each, its argument, and whether it is a datagram.
+    """Inputs in their order: the action for each, its argument, and whether it is a datagram. It holds up to
+    ``datagrams_max`` of these.
 
     ``service`` is how many seconds the process takes for one input, on average; they are processed one after another.
     ``may_serve`` returns whether the process runs; ``draw`` returns random numbers from 0 to 1.
@@ -28,6 +29,7 @@ class ArrivalQueue:
 
     def __init__(self, engine: Engine, may_serve: Callable[[], bool], draw: Callable[[], float]) -> None:
         self.service: float = 0.0
+        self.datagrams_max: int = BUFFER_DATAGRAMS
         self._engine = engine
         self._may_serve = may_serve
         self._draw = draw
@@ -39,14 +41,15 @@ class ArrivalQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, action: Action, *arguments: Any, is_datagram: bool = False) -> None:
-        """Keep an input, unless it is a datagram and the buffer is full."""
+    def put(self, action: Action, *arguments: Any, is_datagram: bool = False) -> bool:
+        """Keep an input, unless it is a datagram and the buffer is full. Return whether it is kept."""
         if is_datagram:
-            if self._datagrams >= BUFFER_DATAGRAMS:
-                return
+            if self._datagrams >= self.datagrams_max:
+                return False
             self._datagrams += 1
         self._waiting.append((action, arguments, is_datagram))
         self.serve()
+        return True
 
     def clear(self) -> list[Arrival]:
         """Drop all inputs, including one that was begun, because the process has ended. Return them."""

@@ -73,6 +73,8 @@ class Injector:
         elif isinstance(fault, faults.Severed):
             world.network.sever(fault.nodes)
             world.fire(fault)
+        elif isinstance(fault, faults.DeadAddress):
+            self._lose_address(number, fault, world.oracle.hosts[fault.node])
         elif isinstance(fault, DiskFault):
             self._begin_at_disk(number, fault, world.oracle.hosts[fault.node].disk)
         elif isinstance(fault, HostFault):
@@ -115,6 +117,9 @@ class Injector:
                 return lambda _: host.set_service(0.0)
             case faults.Stalls():
                 self._stall((number, fault, host))
+            case faults.SmallBuffer():
+                host.set_buffer(fault.datagrams)
+                return lambda _: host.set_buffer()
             case faults.ClockStep():
                 host.clock.step(fault.seconds)
                 return lambda _: host.clock.step(-fault.seconds)
@@ -128,6 +133,13 @@ class Injector:
             case _:
                 assert_never(fault)
         return _nothing
+
+    def _lose_address(self, number: int, fault: faults.DeadAddress, host: Host) -> None:
+        """The addresses of a machine are as they are whether its process runs or not."""
+        address = host.addresses[fault.number]
+        if host.lose_address(address):
+            self._undos[number] = lambda _: host.regain_address(address)
+            self._world.fire(fault)
 
     def _begin_at_disk(self, number: int, fault: DiskFault, disk: SimulatedDisk[KeptState] | None) -> None:
         """A disk is as it is whether the process runs or not."""

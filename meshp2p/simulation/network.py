@@ -19,7 +19,7 @@ from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.paths import NetworkPaths
 from meshp2p.simulation.watches import WatchLines
 from meshp2p.virtual.corruption import mangle
-from meshp2p.virtual.faults import Kind, Rejected
+from meshp2p.virtual.faults import Kind, Rejected, SmallBuffer
 from meshp2p.virtual.impairments import Flight
 from meshp2p.virtual.links import LinkOptions
 from meshp2p.virtual.trace import Trace, What
@@ -59,6 +59,8 @@ class Network(NetworkPaths):
         super().__init__(engine, link, draw)
         self.watches: WatchLines = WatchLines(self)
         self.traffic: Traffic = Traffic()
+        self.late_until: float = 0.0
+        """When the last datagram arrives of those that were sent under impairments."""
         self.codec: MessageCodec | None = None
         self.trace: Trace | None = None
         self.introducer: Introducer | None = None
@@ -111,6 +113,7 @@ class Network(NetworkPaths):
             check(isinstance(packet, bytes), "packets are corrupted only through wire")
             packet = mangle(packet, self.links.random)
         when = now + self.links.draw_delay() + flight.delay
+        self.late_until = max(self.late_until, when)
         for later in (0.0, *flight.copies):
             self.engine.at(when + later, target.handle_datagram, (packet, sender.address, cause))
 
@@ -129,6 +132,11 @@ class Network(NetworkPaths):
         self.traffic.dropped += 1
         if self.trace is not None:
             self.trace.add(self.engine.now, receiver, What.DROP, sender, reason, cause)
+
+    def overflow(self, receiver: Endpoint, source: Address, cause: int) -> None:
+        """Note that a datagram was lost because the receive buffer was full."""
+        self.links.count(SmallBuffer.__name__)
+        self._drop("the receive buffer is full", self.key_at(source), receiver.key, cause)
 
     # Multicast
 

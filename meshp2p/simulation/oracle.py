@@ -33,6 +33,7 @@ from meshp2p.virtual.faults import (
     Severed,
     Sleep,
     Slow,
+    SmallBuffer,
     Stalls,
     Twin,
 )
@@ -162,7 +163,7 @@ class Oracle:
                 self._have_met = True
             self._cut_at = now
             self._cuts += step
-        elif isinstance(fault, Pause | Sleep | Slow | Stalls | Moved):
+        elif isinstance(fault, Pause | Sleep | Slow | SmallBuffer | Stalls | Moved):
             self._impaired_at[fault.node] = now
             self._impaired[fault.node] = self._impaired.get(fault.node, 0) + step
         if isinstance(fault, EndingFault | Twin) or fault.is_bearable():

@@ -12,7 +12,7 @@ from meshp2p.core.address import Address
 from meshp2p.simulation.connections import SimulatedConnections
 from meshp2p.simulation.endpoint import Endpoint
 from meshp2p.simulation.engine import Engine
-from meshp2p.virtual.faults import Hidden, Kind, Rejected, Severed
+from meshp2p.virtual.faults import Crowded, Hidden, Kind, Rejected, Severed
 from meshp2p.virtual.impairments import Flight, Impairment
 from meshp2p.virtual.links import LinkOptions, Links
 from meshp2p.virtual.rules import Rule
@@ -77,12 +77,14 @@ class NetworkPaths:
 
     def may_connect(self, one: Endpoint, other: Endpoint) -> bool:
         """Return whether a call reaches the other host: it can be dialled, or there is a connection between them."""
-        if not any(not fault.nodes or other.key in fault.nodes for fault in self.hidden):
+        hidden = [fault for fault in self.hidden if not fault.nodes or other.key in fault.nodes]
+        if not hidden or self.connections.stands(one, other):
             return True
-        if self.connections.stands(one, other):
-            return True
-        self.links.count(Hidden.__name__)
-        return False
+        for fault in hidden:
+            if not isinstance(fault, Crowded) or self.connections.count(other) >= fault.connections:
+                self.links.count(type(fault).__name__)
+                return False
+        return True
 
     def loses_call(self, caller: Endpoint, target: Endpoint) -> bool:
         """Return whether a call is lost because it is made on a severed connection."""

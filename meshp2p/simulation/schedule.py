@@ -11,8 +11,9 @@ import msgspec
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
+from meshp2p.core.record import ADDRESSES_MAX
 from meshp2p.errors import ConfigError
-from meshp2p.virtual.faults import Fault, SecurityFault
+from meshp2p.virtual.faults import DeadAddress, Fault, SecurityFault
 from meshp2p.virtual.links import LinkOptions
 
 __all__ = [
@@ -42,7 +43,7 @@ class NodePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     If none of them runs when it is restarted, it gets another node that runs.
 
     With ``has_disk`` it keeps its state across restarts. ``wall_skew`` is how many seconds its wall clock is ahead of
-    the true time.
+    the true time. Its machine has so many ``addresses``, all of which it publishes.
     """
 
     id: str
@@ -50,6 +51,7 @@ class NodePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seeds: tuple[str, ...] = ()
     has_disk: bool = True
     wall_skew: float = 0.0
+    addresses: int = 1
 
 
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,6 +173,8 @@ def _check_schedule(schedule: Schedule) -> None:
         _check_known(f"seeds of {plan.id!r}", plan.seeds, ids)
         if not 0 <= plan.at <= schedule.duration:
             raise ConfigError(f"node {plan.id!r}: at = {plan.at}: expected 0 to the duration ({schedule.duration})")
+        if not 1 <= plan.addresses <= ADDRESSES_MAX:
+            raise ConfigError(f"node {plan.id!r}: addresses = {plan.addresses}: expected 1 to {ADDRESSES_MAX}")
     for agent in schedule.agents:
         _check_known(f"nodes of agent {agent.id!r}", agent.nodes, ids)
         if not agent.nodes or agent.id in ids or agent.every <= 0:
@@ -179,6 +183,7 @@ def _check_schedule(schedule: Schedule) -> None:
             raise ConfigError(f"agent {agent.id!r}: loses = {agent.loses}, doubles = {agent.doubles}: expected 0 to 1")
     _check_plans(schedule, ids)
     _check_security(schedule, ids)
+    addresses = {plan.id: plan.addresses for plan in schedule.nodes}
     for fault in schedule.faults:
         name = type(fault).__name__
         _check_known(name, fault.names(), ids)
@@ -186,6 +191,10 @@ def _check_schedule(schedule: Schedule) -> None:
             raise ConfigError(
                 f"{name}: begin = {fault.begin}, end = {fault.end}:"
                 f" expected 0 <= begin <= end, and begin within the duration ({schedule.duration})"
+            )
+        if isinstance(fault, DeadAddress) and fault.number >= addresses[fault.node]:
+            raise ConfigError(
+                f"DeadAddress: number = {fault.number}: node {fault.node!r} has {addresses[fault.node]} addresses"
             )
 
 

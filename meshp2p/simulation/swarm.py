@@ -13,8 +13,8 @@ from meshp2p.core.presets import PRESETS
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.oracle import MEETING
 from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, MailPlan, MapPlan, NodePlan, Schedule, SecurityPlan
-from meshp2p.simulation.swarm_faults import draw_faults, draw_harsh_faults
-from meshp2p.virtual.faults import Crash, CuttingFault, Fault, Impostor, Leave, Liar, Moved, ShutOut, Twin
+from meshp2p.simulation.swarm_faults import draw_faults, draw_harsh_faults, draw_scarce_faults
+from meshp2p.virtual.faults import Crash, CuttingFault, DeadAddress, Fault, Impostor, Leave, Liar, Moved, ShutOut, Twin
 from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["draw_swarm"]
@@ -76,6 +76,9 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
     mail += more
     config = _draw_config(random.Random(f"{seed}/config"), nodes)
     harsh = draw_harsh_faults(random.Random(f"{seed}/harsh"), names, duration)
+    scarce = draw_scarce_faults(random.Random(f"{seed}/scarce"), names, duration)
+    with_two = {fault.node for fault in scarce if isinstance(fault, DeadAddress)}
+    plans = tuple(msgspec.structs.replace(plan, addresses=2) if plan.id in with_two else plan for plan in plans)
     agents = _draw_unsteady(random.Random(f"{seed}/unsteady"), agents)
     security, attacks = _draw_security(random.Random(f"{seed}/trust"), names, faults, duration)
     if any(isinstance(attack, Liar) for attack in attacks):  # a node that has just started believes whom it hears first
@@ -89,7 +92,7 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         agents=agents,
         mail=mail,
         maps=_draw_maps(random.Random(f"{seed}/maps"), names, duration),
-        faults=_let_all_meet((*faults, *returns, *harsh, *attacks), plans),
+        faults=_let_all_meet((*faults, *returns, *harsh, *scarce, *attacks), plans),
         config=config,
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,

@@ -14,10 +14,13 @@ from msgspec.structs import replace
 from meshp2p.virtual import faults
 from meshp2p.virtual.faults import ALL_KINDS, Fault, Kind, OpenFault
 
-__all__ = ["draw_faults", "draw_harsh_faults"]
+__all__ = ["draw_faults", "draw_harsh_faults", "draw_scarce_faults"]
 
 HARSH_SHARE = 0.4
 """The share of the meshes with faults that :func:`draw_harsh_faults` adds. Chosen, not measured."""
+
+SCARCE_SHARE = 0.15
+"""The share of the meshes with faults that :func:`draw_scarce_faults` adds. Chosen, not measured."""
 
 _KINDS: tuple[type[Fault], ...] = get_args(OpenFault)
 
@@ -76,6 +79,29 @@ def draw_harsh_faults(draw: random.Random, names: tuple[str, ...], duration: flo
                 found += [replace(crash, node=node, takes=other) for node, other in zip(some, takes, strict=True)]
             case _:
                 found.append(faults.Moved(begin=begin, end=begin, node=some[0], notices=draw.choice((0.1, 1.0, 2.0))))
+    return tuple(found)
+
+
+def draw_scarce_faults(draw: random.Random, names: tuple[str, ...], duration: float) -> tuple[Fault, ...]:
+    """Return some more faults, for a share of the meshes: small receive buffers of processes that are busy, nodes that
+    accept few connections, and dead addresses of machines that have two."""
+    if draw.random() >= SCARCE_SHARE:
+        return ()
+    found: list[Fault] = []
+    for node in draw.sample(names, draw.randrange(1, max(1, len(names) // 3) + 1)):
+        begin = 0.0 if draw.random() < 0.3 else round(draw.random() * duration * 0.9, 3)
+        end = round(begin + draw.choice((3.0, 10.0, 30.0, 60.0)) * (0.5 + draw.random()), 3)
+        match draw.randrange(0, 3):
+            case 0:
+                found.append(faults.SmallBuffer(begin=begin, end=end, node=node, datagrams=draw.choice((1, 4, 16))))
+                if draw.random() < 0.5:
+                    found.append(faults.Slow(begin=begin, end=end, node=node, seconds=draw.choice((0.001, 0.01))))
+                else:
+                    found.append(faults.Stalls(begin=begin, end=end, node=node, seconds=draw.choice((0.5, 1.5))))
+            case 1:
+                found.append(faults.Crowded(begin=begin, end=end, nodes=(node,), connections=draw.choice((0, 1, 3))))
+            case _:
+                found.append(faults.DeadAddress(begin=begin, end=end, node=node, number=draw.randrange(0, 2)))
     return tuple(found)
 
 

@@ -175,6 +175,8 @@ class World(Watcher[Host]):
         host.clock.wall_skew = plan.wall_skew
         if not plan.has_disk:
             host.disk = None
+        for _ in range(1, plan.addresses):
+            host.add_address(self.new_address())
         self.oracle.hosts[key] = host
         return host
 

@@ -8,9 +8,10 @@ import pytest
 from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Simulation
-from meshp2p.virtual.faults import Hidden, Kind, Partition
+from meshp2p.virtual.faults import Crowded, Hidden, Kind, Partition
 
 HIDDEN = Hidden(begin=0.0, end=1000.0, nodes=("n3",))
+CROWDED = Crowded(begin=0.0, end=1000.0, nodes=("n3",), connections=1)
 APART = Partition(begin=20.0, end=1000.0, groups=(("n1",), ("n3",)), kinds=(Kind.TCP,))
 WITHIN = 15.0
 
@@ -35,7 +36,7 @@ def a_run(fault: Hidden | Partition) -> Simulation:
     return simulation
 
 
-@pytest.mark.parametrize("fault", [HIDDEN, APART], ids=["hidden", "apart"])
+@pytest.mark.parametrize("fault", [HIDDEN, CROWDED, APART], ids=["hidden", "crowded", "apart"])
 def test_mail_arrives_while_nodes_cannot_be_dialled(fault: Hidden | Partition) -> None:
     simulation = a_run(fault)
     assert simulation.fired[type(fault).__name__] > 0

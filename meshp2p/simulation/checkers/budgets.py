@@ -148,7 +148,8 @@ class Budgets(Checker):
         if self._spent.events or self._spent_before.events or oracle.network.impairments:
             return False
         since = 2 * self._looked_at - oracle.engine.now
-        if oracle.keepalive_until > since:  # it ends watch connections, and each has a check
+        # a datagram that was long on its way shows an old view; keepalive ends watch connections, and each has a check
+        if max(oracle.network.late_until, oracle.keepalive_until) > since:
             return False
         two_rounds = 4 * (len(oracle.hosts) - 1) * oracle.config.probe_interval
         is_quiet = oracle.disturbed_at < since and oracle.fault_history.addresses_until() < since - two_rounds

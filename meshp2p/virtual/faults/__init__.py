@@ -3,9 +3,9 @@
 ::
 
     the network     Partition  OneWay  Blocked  Rejected  Lossy  Bursts  Duplicated  Reordered  Delayed  Oversized
-                    Corrupted  Hidden  Narrow  Severed
-    a process       Crash  Leave  Twin  Pause  Slow  Stalls
-    a machine       Sleep  Moved
+                    Corrupted  Hidden  Crowded  Narrow  Severed
+    a process       Crash  Leave  Twin  Pause  Slow  Stalls  SmallBuffer
+    a machine       Sleep  Moved  DeadAddress
     a clock         ClockStep  ClockRate
     a disk          DiskForgets  DiskFull  DiskFails  DiskSlow  DiskTorn
     an attacker     Forged
@@ -25,6 +25,7 @@ from meshp2p.virtual.faults.network import (
     Blocked,
     Bursts,
     Corrupted,
+    Crowded,
     Delayed,
     Duplicated,
     Forged,
@@ -39,7 +40,18 @@ from meshp2p.virtual.faults.network import (
     Reordered,
     Severed,
 )
-from meshp2p.virtual.faults.processes import Crash, Leave, Moved, Pause, Sleep, Slow, Stalls, Twin
+from meshp2p.virtual.faults.processes import (
+    Crash,
+    DeadAddress,
+    Leave,
+    Moved,
+    Pause,
+    Sleep,
+    Slow,
+    SmallBuffer,
+    Stalls,
+    Twin,
+)
 from meshp2p.virtual.faults.security import Impostor, Liar, ShutOut
 
 __all__ = [
@@ -50,7 +62,9 @@ __all__ = [
     "ClockStep",
     "Corrupted",
     "Crash",
+    "Crowded",
     "CuttingFault",
+    "DeadAddress",
     "Delayed",
     "DiskFails",
     "DiskFault",
@@ -86,6 +100,7 @@ __all__ = [
     "ShutOut",
     "Sleep",
     "Slow",
+    "SmallBuffer",
     "Stalls",
     "Twin",
 ]
@@ -93,13 +108,14 @@ __all__ = [
 CuttingFault = Partition | OneWay | Blocked | Rejected
 _OftenImpairing = Lossy | Bursts | Duplicated | Reordered | Delayed | Oversized | Corrupted
 ImpairingFault = _OftenImpairing | Narrow
-HostFault = Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | ClockRate | Moved
+_OftenAtHost = Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | ClockRate | Moved
+HostFault = _OftenAtHost | SmallBuffer
 DiskFault = DiskForgets | DiskFull | DiskFails | DiskSlow | DiskTorn
 SecurityFault = ShutOut | Liar | Impostor
 EndingFault = Crash | Leave | ShutOut
 """Faults that last beyond the schedule's ``duration`` if they have no end."""
 
-OpenFault = CuttingFault | Hidden | _OftenImpairing | Crash | Leave | Twin | HostFault | DiskFault | Forged
-"""Faults of every mesh. A swarm draws its kinds by their order here, and adds ``Narrow`` and ``Severed`` separately."""
+OpenFault = CuttingFault | Hidden | _OftenImpairing | Crash | Leave | Twin | _OftenAtHost | DiskFault | Forged
+"""Faults of every mesh. A swarm draws its kinds by their order here, and adds the rarer ones separately."""
 
-Fault = OpenFault | SecurityFault | Narrow | Severed
+Fault = OpenFault | SecurityFault | Narrow | Severed | Crowded | SmallBuffer | DeadAddress

@@ -14,6 +14,7 @@ __all__ = [
     "Blocked",
     "Bursts",
     "Corrupted",
+    "Crowded",
     "Delayed",
     "Duplicated",
     "Forged",
@@ -106,6 +107,18 @@ class Hidden(FaultOfNodes, frozen=True, kw_only=True):
 
     def is_bearable(self) -> bool:
         return True
+
+
+class Crowded(Hidden, frozen=True, kw_only=True):
+    """These nodes accept no TCP connection while they have as many as ``connections`` open, as with a full backlog:
+    others get no answer. Connections that stand, and those that they open themselves, work both ways, and UDP
+    passes."""
+
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        if self.connections < 0:
+            raise ConfigError(f"Crowded: connections = {self.connections}: expected 0 or more")
 
 
 class Lossy(FaultOfNodes, frozen=True, kw_only=True):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from meshp2p.errors import ConfigError
 from meshp2p.virtual.faults.base import FaultOfOne, Faulty
 
-__all__ = ["Crash", "Leave", "Moved", "Pause", "Sleep", "Slow", "Stalls", "Twin"]
+__all__ = ["Crash", "DeadAddress", "Leave", "Moved", "Pause", "Sleep", "Slow", "SmallBuffer", "Stalls", "Twin"]
 
 
 class Crash(FaultOfOne, frozen=True, kw_only=True):
@@ -91,3 +92,24 @@ class Moved(FaultOfOne, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         self._seconds("notices", self.notices, 0.0, 60.0)
+
+
+class SmallBuffer(FaultOfOne, frozen=True, kw_only=True):
+    """The receive buffer of the process holds only ``datagrams``. More of them are lost while it is stopped or busy."""
+
+    datagrams: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.datagrams <= 1_000_000:
+            raise ConfigError(f"SmallBuffer: datagrams = {self.datagrams}: expected 1 to 1,000,000")
+
+
+class DeadAddress(FaultOfOne, frozen=True, kw_only=True):
+    """Packets to one of the machine's addresses are lost: the one with this ``number``, from 0. The machine sends from
+    its first address that works."""
+
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise ConfigError(f"DeadAddress: number = {self.number}: expected 0 or more")
