@@ -22,7 +22,7 @@ BUDGETS = {
     "discovery": 1050,
     "guard": 430,
     "http": 2440,
-    "net": 3105,
+    "net": 3200,
     "node": 5530,
     "recording": 1065,
     "simulation": 8905,

@@ -8,6 +8,7 @@ something was stored, or could not be. Stores that wait are written together.
 from __future__ import annotations
 
 import collections
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
@@ -40,7 +41,7 @@ from meshp2p.core.requests import Request
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError
 from meshp2p.net.datagram_reader import DatagramReader
 from meshp2p.net.driver_parts import Caller, Datagrams, DriverStats
-from meshp2p.net.security import CROWDED_SECONDS, KEY_SECONDS, RETIRED_SECONDS, MachineGuard, Security
+from meshp2p.net.security import MachineGuard, Security, renew_keys
 from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
 
@@ -74,6 +75,8 @@ class Driver:
     ) -> None:
         self.machine = machine
         self.stats: DriverStats = DriverStats()
+        self.count_refused: Callable[[Refusal], None] = self.stats.count_refused
+        self.relay_route: Callable[[str], CallRoute | None] = machine.relay_route
         self._codec = codec
         self._datagrams = datagrams
         self._caller = caller
@@ -87,6 +90,7 @@ class Driver:
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
         self._backlog: collections.deque[Effect] = collections.deque()
+        self._is_performing = False
         self._tickets = 0
         self._conditions: dict[trio.Event, Callable[[], bool]] = {}
         self._sleepers: dict[trio.Event, float] = {}
@@ -101,7 +105,7 @@ class Driver:
                 if self._stores is not None:
                     self._nursery.start_soon(self._stores.run)
                 if self._guard is not None:
-                    self._nursery.start_soon(self._renew_keys, self._guard)
+                    self._nursery.start_soon(renew_keys, self._guard, self.renew_keys)
                 try:
                     self.perform(self.machine.start(trio.current_time()))
                     task_status.started()
@@ -128,10 +132,16 @@ class Driver:
                 self.perform(self.machine.handle_timeouts(now))
 
     def perform(self, effects: list[Effect]) -> None:
-        """Perform these effects, in their order."""
-        self._backlog.extend(effects)
-        while self._backlog:
-            perform(self._backlog.popleft(), self)
+        """Perform these effects, in their order, and then those that come up meanwhile."""
+        self._backlog += effects
+        if self._is_performing:
+            return
+        self._is_performing = True
+        try:
+            while self._backlog:
+                perform(self._backlog.popleft(), self)
+        finally:
+            self._is_performing = False
         if (deadline := self.machine.next_deadline()) < self._sleep.deadline:
             self._sleep.deadline = deadline
         for event, holds in self._conditions.items():
@@ -239,10 +249,6 @@ class Driver:
         """Return when this node has left the mesh."""
         await self.wait_until(lambda: self.machine.has_left)
 
-    def count_refused(self, reason: Refusal) -> None:
-        """Count refused data that was no message of this mesh."""
-        self.stats.count_refused(reason)
-
     def routes(self, node_id: str) -> list[CallRoute]:
         """Return the routes to a node, the preferred one first; empty if it is not listed."""
         return self.machine.routes(node_id, trio.current_time())
@@ -254,10 +260,6 @@ class Driver:
     def note_route(self, node_id: str, via: str, failure: str) -> None:
         """Note that a query was answered on this route; with a ``failure``, that all routes failed."""
         self.perform(self.machine.note_route(node_id, via, failure, trio.current_time()))
-
-    def relay_route(self, node_id: str) -> CallRoute | None:
-        """Return the direct route to a node, for a call that this node relays; None if it must not."""
-        return self.machine.relay_route(node_id)
 
     def knock(self, address: Address, node_id: str) -> None:
         """Send a node a datagram without content, so that it can see whether datagrams arrive."""
@@ -272,13 +274,6 @@ class Driver:
     def is_usurper(self, node_id: str, machine: bytes) -> bool:
         """See :class:`~meshp2p.net.call_server.PeerService`."""
         return self._guard is not None and self._guard.is_usurper(node_id, machine)
-
-    async def _renew_keys(self, guard: MachineGuard) -> None:
-        while True:
-            await _rest(guard, KEY_SECONDS - RETIRED_SECONDS)
-            self.renew_keys()
-            await _rest(guard, RETIRED_SECONDS)
-            guard.retire_keys()
 
     def renew_keys(self) -> None:
         """Use a new key for datagrams from now on, in a secured mesh."""
@@ -322,7 +317,10 @@ class Driver:
         self._datagrams.send_nowait(data, effect.address)
 
     def perform_call(self, effect: Call) -> None:
-        self._start(self._call, effect)
+        if self._nursery is not None:
+            self.stats.calls_made += 1
+            if not self._caller.begin(effect, functools.partial(self._conclude_call, effect.call_id)):
+                self._nursery.start_soon(self._call, effect.call_id, effect)
 
     def perform_watch(self, effect: Watch) -> None:
         scope = self._watches[effect.watch_id] = trio.CancelScope()
@@ -353,16 +351,24 @@ class Driver:
         if self._nursery is not None:
             self._nursery.start_soon(function, *arguments)
 
-    async def _call(self, call: Call) -> None:
-        self.stats.calls_made += 1
-        reply = await self._caller.call(call)
-        if isinstance(reply, CallFailed):
-            self.stats.failures[reply.failure] += 1
-            _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
+    def _conclude_call(self, call_id: int, outcome: CallReply | CallFailed | Call) -> None:
+        if isinstance(outcome, Call | CallFailed):
+            self._start(self._call, call_id, outcome)
+        elif self._nursery is not None:
+            self._receive_reply(call_id, outcome)
+
+    async def _call(self, call_id: int, outcome: CallReply | CallFailed | Call) -> None:
+        if isinstance(outcome, Call):
+            outcome = await self._caller.call(outcome)
+        if isinstance(outcome, CallFailed):
+            self.stats.failures[outcome.failure] += 1
+            _log.debug("a call failed: %s", outcome.reason)
             await self.reader.read_all()  # a node that left said so before it refused the call
-        else:
-            self.stats.calls_succeeded += 1
-        self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
+        self._receive_reply(call_id, outcome)
+
+    def _receive_reply(self, call_id: int, reply: CallReply | CallFailed) -> None:
+        self.stats.calls_succeeded += not isinstance(reply, CallFailed)
+        self.perform(self.machine.receive_reply(call_id, reply, trio.current_time()))
 
     async def _watch(self, watch: Watch, scope: trio.CancelScope) -> None:
         def tell(outcome: WatchOpened | CallFailed) -> None:
@@ -389,12 +395,3 @@ class Driver:
         self.stats.transactions += failure is None
         self.stats.stores += len(stores)
         self.perform(self.machine.receive_stored(tuple(store.number for store in stores), failure, trio.current_time()))
-
-
-async def _rest(guard: MachineGuard, seconds: float) -> None:
-    """Sleep for this long, or shorter if the guard has no room for more pairs of keys."""
-    until = trio.current_time() + seconds
-    while trio.current_time() < until:
-        await trio.sleep(min(CROWDED_SECONDS, until - trio.current_time()))
-        if guard.is_crowded:
-            return

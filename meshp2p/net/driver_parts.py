@@ -13,7 +13,7 @@ from meshp2p.core.calls import CallReply
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
 from meshp2p.errors import Refusal
 
-__all__ = ["DELAY_BOUNDS", "Caller", "Datagrams", "DriverStats"]
+__all__ = ["DELAY_BOUNDS", "Caller", "Conclude", "Datagrams", "DriverStats"]
 
 DELAY_BOUNDS: Final = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Seconds. Chosen, not measured."""
@@ -30,8 +30,15 @@ class Datagrams(Protocol):
     def close(self) -> None: ...
 
 
+Conclude = Callable[[CallReply | CallFailed | Call], object]
+"""Gets the outcome of a call, once. A :class:`Call` is to be made in its place, with the time that is left."""
+
+
 class Caller(Protocol):
     """Performs calls."""
+
+    def begin(self, call: Call, conclude: Conclude, /) -> bool:
+        """Make a call if that needs no waiting. Return whether it was made."""
 
     async def call(self, call: Call) -> CallReply | CallFailed: ...
     async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed: ...

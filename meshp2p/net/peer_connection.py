@@ -15,14 +15,7 @@ from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.open_calls import CallBroken
 from meshp2p.net.secure_stream import VerifiedStream
 from meshp2p.net.sockets import receive_some
-from meshp2p.wire.peer_events import (
-    CallArrived,
-    CallEnded,
-    CallReset,
-    HelloArrived,
-    PartArrived,
-    PeerEvent,
-)
+from meshp2p.wire.peer_events import CallArrived, CallEnded, CallReset, HelloArrived, PartArrived, PeerEvent
 from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerHello, ResetReason
 from meshp2p.wire.peer_protocol import PeerProtocol
 
@@ -49,7 +42,8 @@ class AskedCall:
         self._parts: deque[bytes] = deque()
         self._has_ended = False
         self._broken: CallBroken | None = None
-        self._news: trio.Event | None = None
+        self.on_news: Callable[[], None] | None = None
+        """Called for each part, and at the end of the reply, by the task that reads the connection."""
 
     @property
     def is_ready(self) -> bool:
@@ -58,13 +52,18 @@ class AskedCall:
 
     async def receive(self) -> bytes | None:
         """Return the next part, or None at the end of the reply. Raises :class:`CallBroken`. Cancel-safe."""
-        while not self._parts:
-            if self._has_ended:
-                return None
-            if self._broken is not None:
+        while not self.is_ready and self._broken is None:
+            event = trio.Event()
+            self.on_news = event.set
+            await event.wait()
+        return self.receive_nowait()
+
+    def receive_nowait(self) -> bytes | None:
+        """Return the next part, None at the end of the reply or if there is none yet. Raises :class:`CallBroken`."""
+        if not self._parts:
+            if self._broken is not None and not self._has_ended:
                 raise self._broken
-            self._news = trio.Event()
-            await self._news.wait()
+            return None
         part = self._parts.popleft()
         self.connection.protocol.consume(self.id)
         self.connection.flush()
@@ -78,8 +77,8 @@ class AskedCall:
                 self._has_ended = True
             case CallBroken():
                 self._broken = event
-        if self._news is not None:
-            self._news.set()
+        if self.on_news is not None:
+            self.on_news()
 
     def close(self) -> None:
         self.connection.asked.pop(self.id, None)

@@ -21,6 +21,8 @@ from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.call_server import DIAL_BACK_SECONDS, CallServer, PeerService
 from meshp2p.net.connections import Connections
 from meshp2p.net.dials import Connect, Dialer
+from meshp2p.net.driver_parts import Conclude
+from meshp2p.net.node_calls import NodeCalls
 from meshp2p.net.open_calls import CallBroken, OutgoingCall, ServeCall
 from meshp2p.net.peer_connection import PeerConnection
 from meshp2p.net.peer_query import PeerQuery
@@ -33,7 +35,7 @@ from meshp2p.net.strangers import Strangers
 from meshp2p.wire.call_bytes import Budget
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_events import CallArrived, HelloArrived, PeerEvent
-from meshp2p.wire.peer_frames import CallKind, PeerHello, ResetReason
+from meshp2p.wire.peer_frames import CallKind, PeerHello
 from meshp2p.wire.peer_protocol import PeerProtocol
 
 __all__ = ["PeerStats", "Peers", "open_stranger"]
@@ -102,6 +104,7 @@ class Peers:
         self._server: CallServer | None = None
         self._nursery: trio.Nursery | None = None
         self._relays = Relays(self._find_for_relay, self._start)
+        self._calls = NodeCalls(codec, self._connections.find, self.find, self._decode_reply_untrusted)
 
     def __repr__(self) -> str:
         return f"<Peers of {self._own.id!r}: {list(self._connections)}>"
@@ -129,6 +132,7 @@ class Peers:
                     self._nursery.start_soon(
                         self._security.trust.run, self._connections, service.expel, self._relays.release
                     )
+                self._nursery.start_soon(self._calls.run)
                 task_status.started()
                 while True:
                     await (trio.sleep if service is None else service.sleep_with_slack)(_SWEEP_SECONDS)
@@ -207,39 +211,21 @@ class Peers:
 
     async def call(self, call: Call) -> CallReply | CallFailed:
         """Perform a call. Raises only ``trio.Cancelled``."""
-        outcome = await self._call(call)
+        outcome = await self._calls.call(call)
         if self._gate is not None:
             await self._gate()
         return outcome
 
-    async def _call(self, call: Call) -> CallReply | CallFailed:
-        body = self._codec.encode(call.request)
-        connection: PeerConnection | CallFailed | None = None
-        opened_at = trio.current_time()
-        with trio.move_on_after(call.timeout):
-            for _ in range(3):
-                connection = await self.find(call.node_id, call.boot, call.addresses)
-                if isinstance(connection, CallFailed):
-                    return connection
-                opened_at = trio.current_time()
-                was_used = connection.has_been_used
-                asked = connection.open_call(CallKind.MESSAGE, body, seconds=call.timeout, target=call.target)
-                try:
-                    reply = await asked.receive()
-                    return self._decode_reply_untrusted(connection, reply, call.target)
-                except RemoteProtocolError as error:
-                    return CallFailed(Failure.UNREACHABLE, f"{connection.host}: {error}")
-                except CallBroken as broken:
-                    # what nodes ask of one another may be asked twice
-                    is_stale = broken.reset is None and was_used
-                    if broken.reset is not ResetReason.NOT_TAKEN and not is_stale:
-                        return CallFailed(Failure.UNREACHABLE, f"{connection.host}: {broken}")
-                finally:
-                    asked.close()
-        if isinstance(connection, PeerConnection):
-            connection.note_silence(opened_at)
-        where = ", ".join(map(str, call.addresses)) or call.node_id
-        return CallFailed(Failure.TIMEOUT, f"{where}: no answer in {call.timeout:g} s")
+    def begin(self, call: Call, conclude: Conclude) -> bool:
+        """See :class:`~meshp2p.net.driver_parts.Caller`."""
+        if self._gate is None:
+            return self._calls.begin(call, conclude)
+        return self._calls.begin(call, lambda outcome: self._start(self._conclude, outcome, conclude))
+
+    async def _conclude(self, outcome: CallReply | CallFailed | Call, conclude: Conclude) -> None:
+        if self._gate is not None:
+            await self._gate()
+        conclude(outcome)
 
     def _decode_reply_untrusted(self, connection: PeerConnection, reply: bytes | None, target: str = "") -> CallReply:
         """Read the reply of the node at the other end, or of the ``target`` to which it passed the call on. Raises

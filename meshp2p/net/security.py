@@ -20,7 +20,7 @@ from meshp2p.wire.codec import Codec
 if TYPE_CHECKING:
     from meshp2p.net.mesh_trust import MeshTrust  # it brings cryptography
 
-__all__ = ["CROWDED_SECONDS", "KEY_SECONDS", "RETIRED_SECONDS", "MachineGuard", "Security"]
+__all__ = ["KEY_SECONDS", "RETIRED_SECONDS", "MachineGuard", "Security", "renew_keys"]
 
 KEY_SECONDS: Final = 24 * 3600.0
 """How long a node uses a key for datagrams. Chosen, not measured."""
@@ -91,3 +91,21 @@ class Security(Protocol):
 
     async def dial(self, stream: trio.abc.Stream) -> VerifiedStream:
         """As :meth:`accept`, for a connection to a node that was opened here."""
+
+
+async def renew_keys(guard: MachineGuard, renew: Callable[[], None]) -> None:
+    """Renew the keys for datagrams and retire the old ones, until cancelled."""
+    while True:
+        await _rest(guard, KEY_SECONDS - RETIRED_SECONDS)
+        renew()
+        await _rest(guard, RETIRED_SECONDS)
+        guard.retire_keys()
+
+
+async def _rest(guard: MachineGuard, seconds: float) -> None:
+    """Sleep for this long, or shorter if the guard has no room for more pairs of keys."""
+    until = trio.current_time() + seconds
+    while trio.current_time() < until:
+        await trio.sleep(min(CROWDED_SECONDS, until - trio.current_time()))
+        if guard.is_crowded:
+            return

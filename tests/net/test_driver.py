@@ -89,6 +89,9 @@ class FakeCaller:
     def __init__(self) -> None:
         self.requests: list[CallRequest] = []
 
+    def begin(self, call: Call, conclude: object) -> bool:
+        return False
+
     async def call(self, call: Call) -> CallReply | CallFailed:
         self.requests.append(call.request)
         await trio.sleep(call.timeout)

@@ -86,6 +86,21 @@ def call_to(node: Node, timeout: float = SECONDS, *, by_id: bool = True) -> Call
     return Call(1, (node.address,), REQUEST, timeout)
 
 
+async def make_at_once(node: Node, call: Call) -> CallReply | CallFailed | Call:
+    """Make a call on an open connection, without a task of its own."""
+    outcomes: list[CallReply | CallFailed | Call] = []
+    has_ended = trio.Event()
+
+    def conclude(outcome: CallReply | CallFailed | Call) -> None:
+        outcomes.append(outcome)
+        has_ended.set()
+
+    assert node.peers.begin(call, conclude)
+    await has_ended.wait()
+    assert len(outcomes) == 1
+    return outcomes[0]
+
+
 async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked()
 
@@ -217,6 +232,78 @@ async def test_a_connection_on_which_nothing_is_heard_any_more_is_not_used_for_t
         assert isinstance(await one.peers.call(call_to(other, 2.0)), CallFailed)
         assert await one.peers.call(call_to(other, 2.0)) == Done()
         assert wires.dialled == 2
+
+
+# Calls without a task
+
+
+async def test_a_call_is_made_at_once_only_on_an_open_connection(autojump_clock: trio.testing.MockClock) -> None:
+    async with wired("a", "b") as (wires, (one, other)):
+        outcomes: list[CallReply | CallFailed | Call] = []
+        assert not one.peers.begin(call_to(other), outcomes.append)
+        await settle()
+        assert (outcomes, wires.dialled) == ([], 0)
+        assert await one.peers.call(call_to(other)) == Done()
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        assert await make_at_once(one, call_to(other)) == Done()
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        assert other.requests == [CODEC.encode(REQUEST)] * 2
+
+
+async def test_calls_that_were_made_at_once_end_when_their_own_time_is_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with wired("a", "b") as (_, (one, other)):
+        assert await one.peers.call(call_to(other)) == Done()
+        other.may_answer = trio.Event()
+        began = trio.current_time()
+        ended: dict[float, float] = {}
+
+        async def make(seconds: float) -> None:
+            outcome = await make_at_once(one, call_to(other, seconds))
+            assert isinstance(outcome, CallFailed)
+            assert outcome.failure is Failure.TIMEOUT
+            ended[seconds] = trio.current_time() - began
+
+        async with trio.open_nursery() as nursery:
+            for seconds in (4.0, 1.0, 3.0, 2.0):
+                nursery.start_soon(make, seconds)
+        assert {seconds: pytest.approx(seconds) for seconds in ended} == ended
+        assert len(ended) == 4
+        await settle()
+        assert other.peers.connections[0].protocol.calls == 0
+        assert not one.peers.connections[0].is_usable
+
+
+async def test_a_call_that_was_made_at_once_is_made_again_in_the_time_left_if_its_connection_breaks(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with wired("a", "b") as (wires, (one, other)), trio.open_nursery() as nursery:
+        assert await one.peers.call(call_to(other)) == Done()
+        other.may_answer = trio.Event()
+
+        async def cut() -> None:
+            await trio.sleep(2.0)
+            wires.cut()
+
+        nursery.start_soon(cut)
+        again = await make_at_once(one, call_to(other, 5.0))
+        assert isinstance(again, Call)
+        assert again.timeout == pytest.approx(3.0)
+        other.may_answer.set()
+        assert await one.peers.call(again) == Done()
+
+
+async def test_an_answer_that_is_none_fails_a_call_that_was_made_at_once(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with wired("a", "b") as (_, (one, other)):
+        assert await one.peers.call(call_to(other)) == Done()
+        for answer in (b"", b"?", Codec("another").encode(Done())):
+            monkeypatch.setattr(other, "answer_call", lambda body, sender=b"", answer=answer: answer)
+            outcome = await make_at_once(one, call_to(other))
+            assert isinstance(outcome, CallFailed)
+            assert outcome.failure is Failure.UNREACHABLE
 
 
 async def test_a_node_of_another_mesh_and_what_is_no_node_are_failures() -> None:
