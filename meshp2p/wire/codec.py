@@ -11,10 +11,9 @@ each annotation when a node starts.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import msgspec
@@ -69,6 +68,9 @@ __all__ = ["CALL_BYTES_MAX", "DATAGRAM_BYTES_MAX", "Codec"]
 
 CALL_BYTES_MAX: Final = 4 << 20
 """The largest body of a call: twice the largest payload of a message. Chosen, not measured."""
+
+_UNCOLLECTED_BYTES: Final = 16 * 1024
+"""Larger messages are decoded without garbage collection. Chosen, not measured."""
 
 _T = TypeVar("_T")
 
@@ -135,30 +137,22 @@ def _decode_body_untrusted(
         _is_complete(body)
     except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(Refusal.BAD_ENCODING, f"not MessagePack: {error}") from None
-    with _uncollected():
+    # the collector would visit all parts of a large message several times, and decoding makes no cycles
+    is_collected = len(body) > _UNCOLLECTED_BYTES and gc.isenabled()
+    if is_collected:
+        gc.disable()
+    try:
         try:
             value = decode(body)
         except (ValueError, RecursionError, OverflowError) as error:
             raise RemoteProtocolError(Refusal.BAD_SHAPE, str(error)) from None
-        try:
-            check(value)
-        except ConfigError as error:
-            raise RemoteProtocolError(Refusal.BAD_VALUE, str(error)) from None
-    return value
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Decode without garbage collection. It would visit all parts of a large message several times, and decoding makes
-    no cycles."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
+        check(value)
+    except ConfigError as error:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, str(error)) from None
     finally:
-        gc.enable()
+        if is_collected:
+            gc.enable()
+    return value
 
 
 def _check_datagram(datagram: Datagram) -> None:
