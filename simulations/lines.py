@@ -24,7 +24,7 @@ BUDGETS = {
     "http": 2440,
     "net": 3200,
     "node": 5530,
-    "recording": 1065,
+    "recording": 1080,
     "simulation": 8905,
     "store": 1265,
     "testing": 1850,

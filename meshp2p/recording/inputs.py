@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import operator
 import typing
 from collections.abc import Callable, Iterator
@@ -11,14 +12,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from meshp2p.core.calls import Deliver, Deposit, FetchReply
+from meshp2p.core.calls import Acknowledged, Deliver, DeliverReply, Deposit, Done, FetchReply
 from meshp2p.core.machine import Machine
 from meshp2p.core.map_calls import MapDifference, MapPush, MapSync
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
-from meshp2p.core.requests import SendMessage
+from meshp2p.core.requests import Acknowledge, Fetch, Heartbeat, SendMessage
 from meshp2p.errors import ConfigError
 
-__all__ = ["INPUTS", "NUMBERS", "Fillers", "decode_chunk", "replace_payloads", "size_of"]
+__all__ = ["INPUTS", "NUMBERS", "Fillers", "bytes_of", "decode_chunk", "replace_payloads", "size_of"]
 
 INPUTS: Final = {
     "abandon": -1,
@@ -123,6 +124,26 @@ def replace_payloads(argument: Any, change: Callable[[bytes], bytes]) -> Any:
         return change(argument)
     replace = _CHANGES.get(type(argument))
     return argument if replace is None else replace(argument, change)
+
+
+_ID_BYTES: Final = 64  # of the id of a message as Python keeps it, about
+
+_SIZES: Final[dict[type, Callable[[Any], int]]] = {
+    Acknowledge: lambda one: _ID_BYTES * len(one.message_ids),
+    Acknowledged: lambda one: _ID_BYTES * len(one.copies),
+    Deliver: lambda one: sum([parcel.message.size for parcel in one.parcels]),
+    DeliverReply: lambda one: _ID_BYTES * len(one.outcomes),
+    Done: lambda _: 0,
+    Fetch: lambda _: 0,
+    Heartbeat: lambda one: len(one.metrics),
+    SendMessage: lambda one: len(one.payload),
+}
+
+
+def bytes_of(argument: Any) -> float:
+    """Return about how many bytes an argument has; infinitely many if that is not easily told."""
+    count = _SIZES.get(type(argument))
+    return math.inf if count is None else count(argument)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.randomness import Randomness
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.recording.inputs import INPUTS, NUMBERS, replace_payloads, size_of
+from meshp2p.recording.inputs import INPUTS, NUMBERS, bytes_of, replace_payloads, size_of
 from meshp2p.recording.maps import RecordedMap
 from meshp2p.recording.outside import RecordedOutside
 from meshp2p.recording.recording import Recording, Segment, attributes_of, new_recording, pack
@@ -49,13 +49,17 @@ BATCH: Final = 64
 """How many inputs are encoded together. Until then they are kept as they are, at most 1 MB of datagrams."""
 
 LARGE: Final = 4096
-"""An argument of more bytes is encoded at once, with the inputs before it."""
+"""An argument of more bytes is encoded at once, with the inputs before it. Smaller ones are encoded with their batch,
+so that nothing waits for that."""
 
 SMALL: Final = ("first_route", "handle_timeouts", "note_route", "receive", "receive_stored", "routes", "start")
 """Inputs whose arguments are small."""
 
 CARRIED: Final = {"receive_call": 0, "receive_reply": 1, "receive_watch": 1, "register": 0, "request": 1}
 """Inputs with an object that may be large or have payloads, and the place of that object among the arguments."""
+
+_OBJECTS: Final = {NUMBERS[name]: 3 + at for name, at in CARRIED.items()}
+"""The place of that object in an input that is not encoded yet, by the number of the method."""
 
 CHUNK_BYTES: Final = 32 * 1024
 """How many bytes are compressed together. Chosen, not measured."""
@@ -99,7 +103,7 @@ class Recorder:
                 # True stands for a function, None for the merge of open_map, which matters only to its error
                 is_asked = name == "expel" or isinstance(did, str)
                 kept = [is_asked or None if callable(one) else replace_payloads(one, size_of) for one in arguments]
-            else:
+            elif is_large := bytes_of(arguments[at]) > LARGE:
                 data = self._encode(replace_payloads(arguments[at], size_of))
                 kept[at], is_large = msgspec.Raw(data), len(data) > LARGE
         except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
@@ -124,7 +128,7 @@ class Recorder:
         if not self.steps:
             return
         try:
-            batch = self._encode((self.steps, self.answers))
+            batch = self._encode(([_without_payloads(step) for step in self.steps], self.answers))
         except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
             self._forget(f"an input cannot be written: {error!r:.200}")
             return
@@ -280,6 +284,12 @@ def _recorded(name: str) -> Callable[..., Any]:
 
 for _name in INPUTS:
     setattr(RecordedMachine, _name, _recorded(_name))
+
+
+def _without_payloads(step: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an input whose object has no payloads."""
+    at = _OBJECTS.get(step[0])
+    return step if at is None else (*step[:at], replace_payloads(step[at], size_of), *step[at + 1 :])
 
 
 def _noted(arguments: tuple[Any, ...], outside: RecordedOutside) -> tuple[Any, ...]:

@@ -125,6 +125,27 @@ def test_large_inputs_are_not_kept_as_they_are() -> None:
     assert not replay.differences
 
 
+def test_payloads_of_small_messages_are_not_in_it() -> None:
+    secret = b'"do not tell anybody"'
+    process = one_process(RecorderLimits())
+    machine, now = process.machine, process.host.now
+    message = Message(str(1).zfill(36), "n1", "n0", "Query", "", secret, None, 1)
+    before = len(process.recorder.steps)
+    machine.receive_call(Deliver("n1", (Parcel(message, ("n0",), 1.0),)), now)
+    machine.request(1, SendMessage(machine.id, "n1", "Query", "", secret), now)
+    assert len(process.recorder.steps) == before + 2  # they are encoded with more inputs, when nothing waits for it
+    recording = process.take()
+    assert recording is not None
+    parts = [unpack(part) for segment in recording.segments for part in segment.steps]
+    assert any(b"n1" in part for part in parts)
+    assert not any(b"anybody" in part for part in parts)
+    replay = Replay(recording)
+    taken = {step.name: step.arguments for step in replay.run()}
+    assert len(taken["request"][1].payload) == len(secret)
+    assert len(taken["receive_call"][0].parcels[0].message.payload) == len(secret)
+    assert not replay.differences
+
+
 def test_values_of_shared_maps_and_their_hashes_are_not_in_it() -> None:
     secret = b'"do not tell anybody"'
     process = one_process(RecorderLimits())
