@@ -44,7 +44,8 @@ TAKEOVER_FACTOR: Final = 4
 fills the disk could never be taken over, and nothing be deleted. Chosen, not measured."""
 
 CHECK_SECONDS: Final = 0.05
-"""How often it is checked whether the directory and its files were removed. Chosen, not measured."""
+"""How often it is checked whether the directory and its files were removed, and how much room there is. Chosen, not
+measured."""
 
 LOCAL_SYSTEMS: Final = frozenset(("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"))
 """The file systems on which the node's own thread writes. Others may be on a server that does not answer."""
@@ -85,6 +86,7 @@ class MessageWriter:
         self._is_quick = self._may_be_quick
         self._pause = PAUSE_MIN
         self._pause_ends = self._next_check = -math.inf
+        self._bytes_max = 0
 
     def load(self) -> list[tuple[Table, bytes, bytes]]:
         """Return all stored data, table by table and in the order of keys. Call it once, before :meth:`write`. Raises
@@ -129,22 +131,18 @@ class MessageWriter:
         """Write to the journal, if that may be done here. Return whether it was."""
         if not (self._is_quick and self._thread.is_idle and batches and _size_of(batches) <= WRITE_BYTES_MAX):
             return False
-        if self._journal.size > JOURNAL_BYTES_MAX:  # the store could not take it over
-            return False
         began = self._clock()
         if began >= self._next_check:
             self._directory.check()
             try:
                 if not (self._messages.is_current and self._journal.is_in_place()):
                     return False
+                room = os.statvfs(self._directory.path)
             except OSError:
                 return False
+            self._bytes_max = min(JOURNAL_BYTES_MAX, room.f_bavail * room.f_frsize // TAKEOVER_FACTOR)
             self._next_check = began + CHECK_SECONDS
-        try:
-            room = os.statvfs(self._directory.path)
-        except OSError:
-            return False
-        if self._journal.size * TAKEOVER_FACTOR >= room.f_bavail * room.f_frsize:
+        if self._journal.size > self._bytes_max:  # the store could not take it over
             return False
         waits = self._count_waits()
         is_written = self._journal.append(batches, self._messages.transactions)
