@@ -6,6 +6,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -161,6 +162,7 @@ class PeerConnection:
         """The connection in a secured mesh."""
         self._tls = None if self.verified is None else self.verified.tls
         self._transport = stream if self._tls is None else self._tls.transport
+        self._receive = partial(receive_some, stream) if self._tls is None else self._tls.receive_some
         self._fd = self._transport.socket.fileno() if isinstance(self._transport, trio.SocketStream) else None
         self.why_barred: str = ""
         """Why calls of the other side are refused until the connection is closed."""
@@ -318,7 +320,7 @@ class PeerConnection:
     async def _read(self, on_event: OnEvent) -> None:
         protocol = self.protocol
         try:
-            while data := await receive_some(self._tls or self._transport, _RECEIVE_BYTES):
+            while data := await self._receive(_RECEIVE_BYTES):
                 self.heard_at = trio.current_time()
                 for event in protocol.receive_data(data):
                     self._handle_event(event, on_event)

@@ -61,15 +61,15 @@ class TlsStream(trio.abc.Stream):
                 raise trio.BrokenResourceError from error
             await self._flush()
             if not is_over:
-                await self._receive()
+                self._put(await receive_some(self.transport, _RECEIVE_BYTES))
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
         """Return the bytes to write to the transport for these. Raises ``trio.BrokenResourceError`` if the connection
         has failed."""
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[self._tls.write(rest) :]  # a record of 16 KiB each
+            written = self._tls.write(data) if data else 0  # a record of 16 KiB at most
+            while written < len(data):
+                written += self._tls.write(memoryview(data)[written:])
         except ssl.SSLError as error:
             raise trio.BrokenResourceError from error
         return self._outgoing.read()
@@ -83,7 +83,7 @@ class TlsStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         while (received := self._read(_RECEIVE_BYTES if max_bytes is None else max_bytes)) is None:
-            await self._receive()
+            self._put(await receive_some(self.transport, _RECEIVE_BYTES))
         return received
 
     def fileno(self) -> int:
@@ -120,9 +120,6 @@ class TlsStream(trio.abc.Stream):
 
     async def aclose(self) -> None:
         await self.transport.aclose()
-
-    async def _receive(self) -> None:
-        self._put(await receive_some(self.transport, _RECEIVE_BYTES))
 
     def _put(self, data: bytes | bytearray) -> None:
         if data:
