@@ -27,6 +27,10 @@ __all__ = ["NodeCalls"]
 
 _ATTEMPTS: Final = 3
 
+_PAUSE: Final = 0.01
+"""How many seconds pass between two looks for calls whose time is over: each look is at all of them. Chosen, not
+measured."""
+
 _ReadReply = Callable[[PeerConnection, bytes | None, str], CallReply]
 """Decodes the reply to a call with this target. Raises :class:`RemoteProtocolError`."""
 
@@ -45,9 +49,10 @@ class NodeCalls:
 
     async def run(self) -> None:
         """End the calls without a task that have no answer in time, until cancelled."""
+        now = -math.inf
         while True:
-            deadline = min((attempt.deadline for attempt in self._begun), default=math.inf)
-            with trio.CancelScope(deadline=deadline) as self._sleep:
+            earliest = min((attempt.deadline for attempt in self._begun), default=math.inf)
+            with trio.CancelScope(deadline=max(earliest, now + _PAUSE)) as self._sleep:
                 await trio.sleep_forever()
             now = trio.current_time()
             for attempt in [attempt for attempt in self._begun if attempt.deadline <= now]:

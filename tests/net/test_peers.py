@@ -275,6 +275,20 @@ async def test_calls_that_were_made_at_once_end_when_their_own_time_is_over(
         assert not one.peers.connections[0].is_usable
 
 
+async def test_many_calls_that_were_made_at_once_end_together(autojump_clock: trio.testing.MockClock) -> None:
+    async with wired("a", "b") as (_, (one, other)):
+        assert await one.peers.call(call_to(other)) == Done()
+        other.may_answer = trio.Event()
+        ended: list[float] = []
+        for number in range(1000):
+            assert one.peers.begin(call_to(other, 2.0 + number / 10_000), lambda _: ended.append(trio.current_time()))
+        began = trio.current_time()
+        await trio.sleep(2.2)
+        assert len(ended) == 1000
+        assert len(set(ended)) <= 11
+        assert all(-1e-6 < at - began - 2.0 - number / 10_000 < 0.011 for number, at in enumerate(ended))
+
+
 async def test_a_call_that_was_made_at_once_is_made_again_in_the_time_left_if_its_connection_breaks(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
