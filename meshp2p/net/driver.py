@@ -100,21 +100,19 @@ class Driver:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start the machine and drive it until cancelled. What is to be stored by then is still written, for at most
         ``STORE_SECONDS_MAX``."""
-        try:
-            async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as self._nursery:
+            if self._stores is not None:
+                self._nursery.start_soon(self._stores.run)
+            if self._guard is not None:
+                self._nursery.start_soon(renew_keys, self._guard, self.renew_keys)
+            try:
+                self.perform(self.machine.start(trio.current_time()))
+                task_status.started()
+                await self._drive()
+            finally:
+                self._nursery = None  # a node that leaves after a failure still sends packets, but makes no calls
                 if self._stores is not None:
-                    self._nursery.start_soon(self._stores.run)
-                if self._guard is not None:
-                    self._nursery.start_soon(renew_keys, self._guard, self.renew_keys)
-                try:
-                    self.perform(self.machine.start(trio.current_time()))
-                    task_status.started()
-                    await self._drive()
-                finally:
-                    if self._stores is not None:
-                        self._stores.end()
-        finally:
-            self._nursery = None  # a node that leaves after a failure still sends packets, but makes no calls
+                    self._stores.end()
 
     async def _drive(self) -> None:
         while True:

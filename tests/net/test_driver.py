@@ -39,6 +39,7 @@ from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull
 from meshp2p.net.datagram_reader import DRAIN_MAX, DRAIN_SECONDS, QUEUE_MAX
 from meshp2p.net.driver import Driver
+from meshp2p.net.driver_parts import Conclude
 from meshp2p.net.store_writer import STORE_SECONDS_MAX
 from meshp2p.wire.codec import Codec
 
@@ -89,7 +90,7 @@ class FakeCaller:
     def __init__(self) -> None:
         self.requests: list[CallRequest] = []
 
-    def begin(self, call: Call, conclude: object) -> bool:
+    def begin(self, call: Call, conclude: Conclude) -> bool:
         return False
 
     async def call(self, call: Call) -> CallReply | CallFailed:
@@ -526,3 +527,33 @@ async def test_a_sleep_with_slack_ends_when_the_driver_wakes_up_anyway(
                 bench.datagrams.put(b"")
                 await trio.sleep(0.3)
         assert woke == [pytest.approx(5.1 if has_news else 6.0, abs=0.01)]
+
+
+async def test_outcomes_of_calls_that_come_after_the_end_are_dropped(autojump_clock: trio.testing.MockClock) -> None:
+    class Direct(FakeCaller):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun: list[tuple[Call, Conclude]] = []
+
+        def begin(self, call: Call, conclude: Conclude) -> bool:
+            self.begun.append((call, conclude))
+            return True
+
+    bench = Bench(None)
+    bench.driver._caller = caller = Direct()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.driver.run)
+        for number in range(4):
+            address = Address(f"10.0.1.{number}", 7700)
+            bench.driver.perform(bench.machine.offer("seed", (address,), None, trio.current_time()))
+            await trio.sleep(0.1)
+        call, conclude = caller.begun[0]
+        conclude(SyncReply(PEER, False, (), ()))
+        assert bench.driver.stats.calls_succeeded == 1
+        nursery.cancel_scope.cancel()
+    assert len(caller.begun) > 1
+    for call, conclude in caller.begun[1:]:
+        for outcome in (call, CallFailed(Failure.UNREACHABLE, "it is over"), SyncReply(PEER, False, (), ())):
+            conclude(outcome)
+    assert bench.driver.stats.calls_succeeded == 1
+    assert not caller.requests
