@@ -111,8 +111,7 @@ class CallServer:
                 connection.reset(arrived.call, ResetReason.FAILED, "internal error")
                 return
             if isinstance(reply, bytes):
-                connection.protocol.send_part(arrived.call, reply, is_last=True)
-                connection.flush()
+                connection.protocol.send_part(arrived.call, reply, is_last=True)  # sent with what else was answered
                 return
             waiting = reply
         served = connection.served[arrived.call] = ServedCall(connection, arrived)
