@@ -10,7 +10,7 @@ from meshp2p.core.events import MapChanged
 from meshp2p.core.map_calls import MapDifference, MapPush, MapSync
 from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
-from meshp2p.core.maps.shared_maps import NEWS_MAX
+from meshp2p.core.maps.shared_maps import NEWS_MAX, PUSHES_MAX
 from meshp2p.errors import LimitExceeded, LocalProtocolError, NodeClosed
 from tests.core.mesh import EPOCH_MS, Mesh
 
@@ -226,6 +226,32 @@ def test_a_node_that_did_not_answer_is_asked_again_whether_it_has_the_map() -> N
     mesh.run(15)
     assert "b" in mesh.nodes["a"].records()
     assert replicas[1].value("k") == b"1"
+
+
+def test_a_holder_that_hangs_gets_few_pushes_and_all_changes_once_it_answers() -> None:
+    mesh = a_mesh("a", "b")
+    replicas = opened(mesh)
+    mesh.run(10)
+    mesh.delay = 0.2
+    before = len(calls(mesh, MapPush))
+    for number in range(100):
+        write(mesh, "a", f"k{number}", b"1")
+        mesh.run(0.001)
+    assert len(calls(mesh, MapPush)) - before == PUSHES_MAX
+    assert mesh.run_until(lambda: are_same(replicas), 5) < 2
+    assert len(replicas[1]) == 100
+    cut(mesh, "b")
+    before = len(calls(mesh, MapPush))
+    for number in range(100):
+        write(mesh, "a", f"k{number}", b"2")
+        mesh.run(0.001)
+    assert len(calls(mesh, MapPush)) - before == PUSHES_MAX
+    mesh.run(3)
+    heal(mesh)
+    mesh.run_until(lambda: are_same(replicas), 20)
+    assert replicas[1].value("k99") == b"2"
+    mesh.run(3)
+    assert not mesh.nodes["a"]._maps.is_telling
 
 
 def test_a_deletion_outlasts_a_cut_of_minutes() -> None:

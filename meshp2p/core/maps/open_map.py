@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from meshp2p.core.directory.state import NodeState
@@ -36,6 +37,11 @@ class OpenMap:
         """Nodes with which a comparison is under way."""
         self.news: dict[str, int] = {}
         """Keys whose entries must still be sent, and how often."""
+        self.pushes: Counter[str] = Counter()
+        """How many pushes to each node are under way."""
+        self.behind: dict[str, None] = {}
+        """Nodes that were not told of changes because they had not answered earlier pushes; they are compared with once
+        they answer."""
         self._state = state
 
     def write(self, key: str, value: bytes, now: float) -> bool:

@@ -34,6 +34,10 @@ FANOUT = 3
 TELL_ROUNDS = 2
 """How often a node passes a change on. Chosen, not measured: with a fanout of 3, one round misses 6 of 100 nodes."""
 
+PUSHES_MAX = 2
+"""The maximum number of pushes to a node that are under way before it is told of another change. Otherwise a writer
+would have a call under way for each write until a node that hangs is declared dead. Chosen, not measured."""
+
 NEWS_MAX = 256
 """The maximum number of changes that are passed on one by one. Above it the replicas are compared sooner instead.
 Chosen, not measured."""
@@ -48,7 +52,6 @@ class Maps:
     def __init__(self, state: NodeState) -> None:
         self._state = state
         self._maps: dict[str, OpenMap] = {}
-        self._pushes = 0
 
     # What the agent does
 
@@ -142,7 +145,10 @@ class Maps:
         # who comes later compares; what was forgotten is not to be told
         shared.news = {key: left for key, left in shared.news.items() if left and holders and shared.replica.entry(key)}
         for node_id in holders if entries else ():
-            self._push(shared, node_id, entries, now)
+            if shared.pushes[node_id] < PUSHES_MAX or state.is_leaving:
+                self._push(shared, node_id, entries, now)
+            else:
+                shared.behind[node_id] = None
         if shared.news:
             state.timers.set(Timer.MAP_TELL, now + state.config.gossip_interval, name)
 
@@ -158,7 +164,10 @@ class Maps:
         know."""
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
-            self._pushes -= 1
+            shared.pushes[node_id] -= 1
+            shared.pushes = +shared.pushes
+            is_behind = node_id in shared.behind
+            shared.behind.pop(node_id, None)
             if not isinstance(reply, MapTaken):
                 self._note_silent(shared, node_id)
             elif not reply.has_map:
@@ -167,8 +176,10 @@ class Maps:
                 self._note_holder(shared, node_id, reply.clock_ms, now)
                 if then is not None:
                     then(reply.news, now)
+                if is_behind:
+                    self._sync_with(shared, node_id, now)
 
-        self._pushes += 1
+        shared.pushes[node_id] += 1
         push = MapPush(shared.replica.name, self._state.id, self._state.wall_ms(), entries)
         self._call(node_id, push, conclude, now)
 
@@ -358,4 +369,4 @@ class Maps:
 
     @property
     def is_telling(self) -> bool:
-        return bool(self._pushes)
+        return any(shared.pushes for shared in self._maps.values())
