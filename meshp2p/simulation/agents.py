@@ -51,8 +51,6 @@ class Agent:
         """The tickets whose answers are lost."""
         self.said: list[tuple[str, str]] = []
         """What it reported since it registered, as far as that was answered."""
-        self.listed: Listed | None = None
-        """What its home knew at the last request; None if another node was asked."""
 
     def next_report(self) -> tuple[str, str]:
         """Return the status and the metrics of the next heartbeat."""
@@ -87,7 +85,8 @@ class Agents:
         self._draw = random.Random(f"{seed}/agents")
         self._watcher = watcher
         self._engine = engine
-        self._tickets: dict[int, Agent] = {}
+        self._tickets: dict[int, tuple[Agent, Listed | None]] = {}
+        """The agent of each ticket, and what its home knew at the request; None if another node was asked."""
         self._lookups: dict[int, tuple[Agent, list[tuple[str, str]], int]] = {}
         self._numbers = itertools.count(1)
         self.agents: dict[str, Agent] = {plan.id: Agent(plan) for plan in plans}
@@ -136,7 +135,7 @@ class Agents:
             if host is None:
                 continue
             ticket = next(self._numbers)
-            self._tickets[ticket] = agent
+            self._tickets[ticket] = agent, None
             if self._draw.random() < agent.plan.loses or host.ask(ticket, Deregister(agent.plan.id)) is None:
                 return
             del self._tickets[ticket]
@@ -160,8 +159,7 @@ class Agents:
             self._try(agent, tries - 1)
         elif agent.is_registered and not agent.registers_again():
             ticket = next(self._numbers)
-            self._tickets[ticket] = agent
-            agent.listed = _listed(host) if host.is_home_of(plan.id) else None
+            self._tickets[ticket] = agent, _listed(host) if host.is_home_of(plan.id) else None
             heartbeat = Heartbeat(plan.id, *agent.next_report())
             refusal = None
             if self._draw.random() < plan.loses / 2:
@@ -204,10 +202,10 @@ class Agents:
         if ticket in self._lookups:
             self._compare(host, *self._lookups.pop(ticket), reply)
             return
-        agent = self._tickets.get(ticket)
+        agent, listed = self._tickets.get(ticket, (None, None))
         if agent is not None and ticket in agent.lost:
             if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
-                self._beat(host, agent, reply)
+                self._beat(host, agent, listed, reply)
             return
         self._tickets.pop(ticket, None)
         if agent is not None and isinstance(reply, DeregisterReply):
@@ -217,7 +215,7 @@ class Agents:
         if agent is None or agent.has_ended:
             return
         if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
-            self._beat(host, agent, reply)
+            self._beat(host, agent, listed, reply)
             self._note_answer(host, agent)
             agent.said.append(agent.report)
             known = self._oracle.reports.get(agent.plan.id)
@@ -230,9 +228,8 @@ class Agents:
             self._oracle.agents[agent.plan.id] = None
             self._try(agent, len(agent.plan.nodes))
 
-    def _beat(self, host: Host, agent: Agent, reply: HeartbeatReply) -> None:
-        listed = agent.listed or _listed(host)
-        self._watcher.beat(host, agent.plan.id, listed, reply.should_sync or not agent.listed)
+    def _beat(self, host: Host, agent: Agent, listed: Listed | None, reply: HeartbeatReply) -> None:
+        self._watcher.beat(host, agent.plan.id, listed or _listed(host), reply.should_sync or not listed)
 
     def _compare(self, host: Host, agent: Agent, said: list[tuple[str, str]], count: int, reply: CallReply) -> None:
         """Pass on what a node shows of an agent, of which ``count`` reports were answered when the node was asked."""

@@ -20,12 +20,12 @@ from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.record import Record, State
 from meshp2p.core.swim import election
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.checkers import CHECKERS
+from meshp2p.simulation.checkers import CHECKERS, Convergence
 from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.letter import Letter
-from meshp2p.simulation.oracle import MapWrite
+from meshp2p.simulation.oracle import Component, MapWrite
 from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import AgentPlan, MailPlan
+from meshp2p.simulation.schedule import AgentPlan, MailPlan, SecurityPlan
 from meshp2p.simulation.simulation import Simulation, run
 from meshp2p.virtual.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from simulations.ablations.safeguards import SAFEGUARDS, ablation
@@ -346,3 +346,18 @@ def test_a_machine_that_spins_is_seen() -> None:
     simulation.run_until(20.0)
     assert simulation.violations[0].checker == "machine"
     assert host.machine is None
+
+
+def test_records_that_were_published_a_moment_ago_may_differ_between_views() -> None:
+    nodes = [f"n{number}" for number in range(8)]
+    security = SecurityPlan(inviters=dict.fromkeys(nodes[1:], "n0"), key_seconds=2.0, retired_seconds=0.5)
+    simulation = a_mesh(nodes=8, security=security)
+    checker = Convergence(simulation.oracle, lambda _violation: None)
+    component = Component(tuple(simulation.oracle.live), is_sure=True)
+    missing = ""
+    while " hold different records of " not in missing:
+        simulation.run_until(simulation.oracle.engine.now + 0.01)
+        missing = checker.what_is_missing_now()
+    differing = missing.rpartition(" of ")[2].split(", ")
+    assert checker.what_is_missing(component, frozenset(nodes)) == ""
+    assert checker.what_is_missing(component, frozenset(nodes).difference(differing)) == missing

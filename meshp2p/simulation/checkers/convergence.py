@@ -33,8 +33,8 @@ class Convergence(Checker):
         self._measures_at = -1.0
         self._instances_at = -math.inf
         """When last anybody heard that a hosted instance came or went: one of them may be the lowest id, and lead."""
-        self._published_at = -math.inf
-        """When a node last published something new of itself, as it does for each change of its keys."""
+        self._published_at: dict[str, float] = {}
+        """When each node last published something new of itself, as it does for each change of its keys."""
         self._whole: list[tuple[Component, float]] = []
         """Components that must be whole by now, and when they were last disturbed."""
 
@@ -44,7 +44,7 @@ class Convergence(Checker):
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, InstanceUpdated):
             if event.record.id == host.id:
-                self._published_at = self.oracle.engine.now
+                self._published_at[host.id] = self.oracle.engine.now
         elif isinstance(event, InstanceEvent) and not event.record.is_node:
             self._instances_at = self.oracle.engine.now
 
@@ -75,11 +75,15 @@ class Convergence(Checker):
         oracle = self.oracle
         if oracle.disturbed_at > since:
             return  # that was measured anew
-        missing = self.what_is_missing(component)
+        told = told_seconds(oracle.config)
+        # where many nodes change their keys often, some change is always on its way
+        news = frozenset(name for name, at in self._published_at.items() if at > oracle.engine.now - told)
+        missing = self.what_is_missing(component, news)
+        published_at = max(self._published_at.values(), default=-math.inf)
         settles_at = self._instances_at + mending_seconds(oracle.config, 0)
         if missing and oracle.engine.now < settles_at:
             oracle.engine.at(settles_at, self._look, argument)
-        elif missing and oracle.engine.now < min(self._published_at, due) + told_seconds(oracle.config):
+        elif missing and oracle.engine.now < min(published_at, due) + told:
             oracle.engine.at(oracle.engine.now + LOOK_AGAIN, self._look, argument)  # it may be that news on its way
         elif missing:
             self.violated(None, f"not whole {oracle.engine.now - since:.1f} s after the last disturbance: {missing}")
@@ -122,8 +126,9 @@ class Convergence(Checker):
         live = self.oracle.live
         return self.what_is_missing(Component(tuple(live), is_sure=True)) if live else ""
 
-    def what_is_missing(self, component: Component) -> str:
-        """Return why this component has not converged; empty if it has."""
+    def what_is_missing(self, component: Component, news: frozenset[str] = frozenset()) -> str:
+        """Return why this component has not converged; empty if it has. The records of these nodes may differ, because
+        they published new ones a moment ago."""
         first, *rest = component.hosts
         if any(host.machine is None for host in component.hosts):
             return f"{next(host.key for host in component.hosts if host.machine is None)} is down"
@@ -134,8 +139,8 @@ class Convergence(Checker):
         view, leader, epoch, size = machine.view, machine.leader_id, machine.leader_epoch, len(first.listed)
         for host in rest:
             other = host.running
-            if other.view != view or len(host.listed) != size:
-                return _difference(first, host)
+            if (other.view != view or len(host.listed) != size) and (difference := _difference(first, host, news)):
+                return difference
             if other.leader_id != leader or other.leader_epoch != epoch:
                 return (
                     f"{first.key} names leader {leader} in epoch {epoch},"
@@ -177,7 +182,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nobody"
 
 
-def _difference(one: Host, other: Host) -> str:
+def _difference(one: Host, other: Host, news: frozenset[str]) -> str:
     ours, theirs = one.listed, other.listed
     lacks = [name for name in ours if name not in theirs]
     more = [name for name in theirs if name not in ours]
@@ -188,4 +193,6 @@ def _difference(one: Host, other: Host) -> str:
         for name in ours
         if (ours[name].incarnation, ours[name].boot) != (theirs[name].incarnation, theirs[name].boot)
     ]
+    if differing and news.issuperset(differing):
+        return ""
     return f"{one.key} and {other.key} hold different records of {_some(differing)}"
