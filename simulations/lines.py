@@ -26,7 +26,7 @@ BUDGETS = {
     "node": 5530,
     "recording": 1080,
     "simulation": 8905,
-    "store": 1265,
+    "store": 1278,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,

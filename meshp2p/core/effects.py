@@ -85,7 +85,7 @@ class Table(enum.StrEnum):
     """The status of messages that are no longer held."""
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Store this value under this key, in place of an earlier one."""
 
     table: Table
@@ -93,7 +93,7 @@ class Put(msgspec.Struct, frozen=True):
     value: bytes
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Delete this key. It may not exist."""
 
     table: Table
@@ -103,7 +103,7 @@ class Delete(msgspec.Struct, frozen=True):
 Write = Put | Delete
 
 
-class Store(msgspec.Struct, frozen=True):
+class Store(msgspec.Struct, frozen=True, gc=False):
     """Make these writes, all or none, after those of earlier ones, then tell ``Machine.receive_stored`` with the same
     ``number``, exactly once. Later effects do not wait for it."""
 
@@ -117,7 +117,7 @@ class Emit(msgspec.Struct, frozen=True):
     event: Event | MapChanged
 
 
-class Resolve(msgspec.Struct, frozen=True):
+class Resolve(msgspec.Struct, frozen=True, gc=False):
     """The answer to the request, or to another node's call, that was made under this ticket."""
 
     ticket: int

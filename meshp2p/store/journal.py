@@ -15,7 +15,8 @@ import contextlib
 import os
 import stat
 import zlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,8 +48,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Opens nothing before :meth:`load`."""
-        self.pending: dict[tuple[Table, bytes], Write] = {}
-        """The writes in the journal, without those that later ones replaced."""
+        self._pending: dict[Table, dict[bytes, Write]] = defaultdict(dict)
+        self._stored: dict[Table, bytes] = dict.fromkeys(Table, b"")
+        """For each table a key that none in the store exceeds, or has exceeded."""
         self.size: int = 0
         """The size of the file in bytes; 0 if nothing is in it."""
         self._path = path
@@ -71,7 +73,8 @@ class Journal:
             return self._load(transactions)
         except BaseException:
             os.close(self._file)  # so that `close` leaves the file as it is
-            self._file, self._place, self.pending, self.size = -1, None, {}, 0
+            self._file, self._place, self.size = -1, None, 0
+            self._pending.clear()
             raise
 
     def _load(self, transactions: int) -> int:
@@ -99,7 +102,7 @@ class Journal:
         while (record := _read_record(data, place, base)) is not None:
             body, place = record
             for table, key, value in body:
-                self.pending[table, key] = Delete(table, key) if value is None else Put(table, key, value)
+                self._pending[table][key] = Delete(table, key) if value is None else Put(table, key, value)
             self._records += 1
             self.size = place
         return max(0, records - self._records)
@@ -131,12 +134,26 @@ class Journal:
         self.size += len(record)
         for batch in batches:
             for write in batch:
-                self.pending[write.table, write.key] = write
+                rows = self._pending[write.table]
+                if isinstance(write, Delete) and write.key > self._stored[write.table]:
+                    rows.pop(write.key, None)
+                else:
+                    rows[write.key] = write
         return True
+
+    def writes(self) -> list[Write]:
+        """Return the writes in the journal, without those that later ones replaced. A row that was put and deleted
+        here, and that the store never had, is not among them."""
+        return [write for rows in self._pending.values() for write in rows.values()]
+
+    def note_stored(self, writes: Iterable[Write]) -> None:
+        """Note that the store has rows with these keys, or may get them now."""
+        for write in writes:
+            self._stored[write.table] = max(self._stored[write.table], write.key)
 
     def clear(self) -> None:
         """Forget everything, because the store has it. Raises ``OSError``; then nothing can be appended any more."""
-        self.pending = {}
+        self._pending.clear()
         self.size = 0
         if self._file >= 0:
             self._place, place = None, self._place

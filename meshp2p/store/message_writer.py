@@ -8,6 +8,7 @@ record of the journal about 15 µs. Most rows live for some milliseconds, so tha
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import resource
@@ -96,14 +97,15 @@ class MessageWriter:
             self.missing = self._messages.missing + self._journal.load(self._messages.transactions)
         except OSError as error:
             raise StoreError(f"the journal in {str(self._directory.path)!r} cannot be read: {error}") from error
-        if not self._journal.pending:
+        self._journal.note_stored(Put(*row) for row in rows)
+        if not (writes := self._journal.writes()):
             return rows
         found = {(table, key): value for table, key, value in rows}
-        for place, write in self._journal.pending.items():
+        for write in writes:
             if isinstance(write, Put):
-                found[place] = write.value
+                found[write.table, write.key] = write.value
             else:
-                found.pop(place, None)
+                found.pop((write.table, write.key), None)
         order = list(Table)
         places = sorted(found, key=lambda place: (order.index(place[0]), place[1]))
         return [(table, key, found[table, key]) for table, key in places]
@@ -156,6 +158,7 @@ class MessageWriter:
     def _write_in_thread(self, batches: Sequence[tuple[Write, ...]]) -> None:
         self._directory.check()
         self._merge()
+        self._journal.note_stored(itertools.chain.from_iterable(batches))
         began = self._clock()
         self._messages.apply(batches)
         if not self._is_quick:
@@ -164,9 +167,10 @@ class MessageWriter:
     def _merge(self) -> None:
         """Let the store take over the journal in one transaction. Raises :class:`~meshp2p.errors.StoreError`."""
         if self._journal.size:
-            pending = self._journal.pending
+            writes = self._journal.writes()
+            self._journal.note_stored(writes)
             # writes of one kind to one table take one statement for many
-            self._messages.apply([sorted(pending.values(), key=lambda one: (isinstance(one, Put), one.table, one.key))])
+            self._messages.apply([sorted(writes, key=lambda one: (isinstance(one, Put), one.table, one.key))])
             with contextlib.suppress(OSError):
                 self._journal.clear()
         self._messages.shrink()

@@ -56,7 +56,7 @@ def test_copies_wait_in_the_order_of_their_numbers_whenever_they_were_kept() -> 
     outbox = Outbox(a_machine()._state)
     for number in (2, 1, 3):
         message = Message(uuid7(NOW_MS, number), "s", "a", "Query", "", b"1", None, NOW_MS)
-        outbox.add(Outgoing(number, message, ["a"], 60.0, NOW_MS), 0.0)
+        outbox.add(Outgoing.of(number, message, ["a"], 60.0, NOW_MS), 0.0)
     assert list(outbox.lines["a"].waiting) == [1, 2, 3]
 
 

@@ -155,7 +155,7 @@ def test_a_former_home_that_cannot_return_all_to_their_holder_holds_all_in_order
 
 def an_incoming(number: int, *, payload: bytes = b"1") -> MailboxEntry:
     text = f"00000000-0000-7000-8000-{number:012x}"
-    return MailboxEntry(number, Message(text, "s", "b", "Query", "", payload, None, 1), ["a"], 60.0)
+    return MailboxEntry(number, Message(text, "s", "b", "Query", "", payload, None, 1), ("a",), 60.0)
 
 
 def a_mailbox(*incoming: MailboxEntry) -> Mailbox:
@@ -168,7 +168,7 @@ def a_mailbox(*incoming: MailboxEntry) -> Mailbox:
 def test_reading_goes_on_behind_a_message_that_was_acknowledged() -> None:
     first, second, third = (an_incoming(number) for number in (1, 2, 3))
     mailbox = a_mailbox(first, second, third)
-    mailbox.acknowledge(second.message.id, [])
+    mailbox.acknowledge(second.message.id, ())
     assert mailbox.read(second.message.id, 10, 1000) == (third.message,)
 
 
@@ -180,10 +180,10 @@ def test_a_message_that_is_larger_than_a_read_is_read_alone() -> None:
 def test_ids_that_all_holders_know_are_forgotten_before_those_that_may_come_again() -> None:
     mailbox = a_mailbox()
     untold, told, newest = (an_incoming(number) for number in (1, 2, 3))
-    mailbox.acknowledge(untold.message.id, ["a"])
-    mailbox.acknowledge(told.message.id, [])
-    assert mailbox.choose_forgotten({newest.message.id: ["a"]}, 2) == {told.message.id: []}
-    assert mailbox.choose_forgotten({newest.message.id: ["a"]}, 1) == {told.message.id: [], untold.message.id: ["a"]}
+    mailbox.acknowledge(untold.message.id, ("a",))
+    mailbox.acknowledge(told.message.id, ())
+    assert mailbox.choose_forgotten({newest.message.id: ("a",)}, 2) == {told.message.id: ()}
+    assert mailbox.choose_forgotten({newest.message.id: ("a",)}, 1) == {told.message.id: (), untold.message.id: ("a",)}
     mailbox.forget(told.message.id)
     assert mailbox.knows(untold.message.id)
     assert not mailbox.knows(told.message.id)

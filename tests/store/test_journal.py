@@ -27,7 +27,7 @@ async def test_a_journal_that_was_cut_gives_the_records_before_the_cut_and_tells
         (tmp_path / "messages.journal").write_bytes(data[:size])
         journal = Journal(tmp_path / "messages.journal")
         missing = journal.load(1)
-        keys = [int.from_bytes(key, "big") for _, key in journal.pending]
+        keys = [int.from_bytes(write.key, "big") for write in journal.writes()]
         assert keys == [*range(1, len(keys) + 1)]
         assert missing == (5 - len(keys) if size >= 20 else 0)
         os.close(journal._file)
@@ -41,7 +41,7 @@ async def test_every_flipped_bit_of_a_journal_loses_records_from_there_on_and_is
         (tmp_path / "messages.journal").write_bytes(damaged)
         journal = Journal(tmp_path / "messages.journal")
         missing = journal.load(1)
-        assert [*journal.pending.values()] == [put(1, 10), put(2, 10), put(3, 10)][: len(journal.pending)]
+        assert journal.writes() == [put(1, 10), put(2, 10), put(3, 10)][: len(journal.writes())]
         assert missing >= 1
         assert (tmp_path / "messages.journal.damaged").read_bytes() == damaged
         assert journal.is_in_place()
@@ -107,7 +107,7 @@ async def test_a_long_journal_is_read_in_part_and_told(tmp_path: Path, monkeypat
     os.truncate(tmp_path / "messages.journal", 10 * len(data))
     journal = Journal(tmp_path / "messages.journal")
     assert journal.load(1) == 1
-    assert len(journal.pending) == 2
+    assert len(journal.writes()) == 2
     assert (tmp_path / "messages.journal.damaged").stat().st_size == len(data) - 1
     assert stat.S_IMODE((tmp_path / "messages.journal.damaged").stat().st_mode) == 0o600
     os.close(journal._file)
@@ -122,7 +122,7 @@ async def test_a_record_with_a_checksum_and_without_rows_is_a_missing_one(tmp_pa
     (tmp_path / "messages.journal").write_bytes(data[:20] + len(body).to_bytes(4, "big") + checksum + body)
     journal = Journal(tmp_path / "messages.journal")
     assert journal.load(1) == 1
-    assert not journal.pending
+    assert not journal.writes()
     os.close(journal._file)
 
 
@@ -132,5 +132,5 @@ async def test_a_journal_counts_only_with_the_store_that_it_continues(tmp_path: 
         (tmp_path / "messages.journal").write_bytes(data)
         journal = Journal(tmp_path / "messages.journal")
         assert journal.load(transactions) == missing
-        assert len(journal.pending) == found
+        assert len(journal.writes()) == found
         os.close(journal._file)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,68 @@ async def test_what_is_deleted_soon_never_reaches_the_store(tmp_path: Path) -> N
     disk.close()
     assert not (tmp_path / "messages.journal").exists()
     assert keys_in(tmp_path) == []
+
+
+async def test_a_row_that_was_put_and_deleted_before_the_takeover_never_reaches_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path)
+    await disk.start()
+    applied: list[Write] = []
+    apply = disk.apply
+
+    def note(batches: Sequence[Iterable[Write]]) -> None:
+        applied.extend(itertools.chain.from_iterable(batches))
+        apply(batches)
+
+    monkeypatch.setattr(disk, "apply", note)
+    await disk.make([(put(1), put(2))])
+    await disk.make([(Delete(Table.OUTGOING, put(1).key),)])
+    await disk.make([])
+    assert applied == [put(2)]
+    await disk.make([(Delete(Table.OUTGOING, put(2).key), Delete(Table.OUTGOING, put(3).key))])
+    await disk.make([])
+    assert applied == [put(2), Delete(Table.OUTGOING, put(2).key)]
+    disk.close()
+    again = Disk(tmp_path)
+    assert again.rows == []
+    again.close()
+
+
+async def test_what_a_store_has_from_an_earlier_process_is_deleted_there(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    await disk.start()
+    await disk.make([(put(1), put(2))])
+    disk.close()
+    for key in (put(2).key, put(1).key):
+        disk = Disk(tmp_path)
+        await disk.start()
+        await disk.make([(Delete(Table.OUTGOING, key),)])
+        disk.close()
+    last = Disk(tmp_path)
+    assert last.rows == []
+    last.close()
+
+
+async def test_a_takeover_that_failed_leaves_deletes_of_what_the_store_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction may have been made although an error was reported."""
+    disk = Disk(tmp_path)
+    await disk.start()
+    await disk.make([(put(1),)])
+    apply = disk.apply
+
+    def apply_and_fail(batches: Sequence[Iterable[Write]]) -> None:
+        apply(batches)
+        raise StoreError("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "apply", apply_and_fail)
+        with pytest.raises(StoreError):
+            await disk.make([])
+    await disk.make([(Delete(Table.OUTGOING, put(1).key),)])
+    disk.close()
+    again = Disk(tmp_path)
+    assert again.rows == []
+    again.close()

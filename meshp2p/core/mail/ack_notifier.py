@@ -50,7 +50,7 @@ class AckNotifier:
         self.untold.pop(holder, None)
         self.queues.forget(holder)
 
-    def tell(self, ticket: int, recipient: str, untold: dict[str, list[str]], now: float) -> None:
+    def tell(self, ticket: int, recipient: str, untold: dict[str, tuple[str, ...]], now: float) -> None:
         """Tell the holders of these messages, by message id. Answer ``ticket`` when the reachable ones know."""
         state = self._state
         confirmation = _Confirmation(ticket)

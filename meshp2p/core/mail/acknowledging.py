@@ -156,8 +156,9 @@ class Acknowledging:
             else:  # read at a home that is gone, and not delivered here yet: the accepting node still holds it
                 makers = state.members.node_by_bits() if makers is None else makers
                 maker = makers.get(node_bits_of(message_id) or 0)
-                holders = [] if maker is None else [maker]
-            untold = part.acknowledged[message_id] = [holder for holder in holders if holder != state.id]
+                holders = () if maker is None else (maker,)
+            untold = tuple(holder for holder in holders if holder != state.id)
+            part.acknowledged[message_id] = untold
             if len(untold) < len(holders):
                 held_here.append((recipient, message_id))
             if (untold or incoming is None) and state.keeping.is_durable:
@@ -184,7 +185,7 @@ class Acknowledging:
             is_new = self._mailboxes.is_home(recipient) and not self._mailboxes.knows(recipient, message_id)
             if incoming is None and not is_new:
                 continue
-            change.mailboxes.setdefault(recipient, MailboxChange(is_told=True)).acknowledged[message_id] = []
+            change.mailboxes.setdefault(recipient, MailboxChange(is_told=True)).acknowledged[message_id] = ()
             if incoming is not None:
                 change.writes.append(Delete(Table.INCOMING, incoming.key))
         for recipient in change.mailboxes:

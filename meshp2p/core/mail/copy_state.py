@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from meshp2p.core.message import CopyStatus
 from meshp2p.errors import InternalError
@@ -55,8 +56,7 @@ TRANSITIONS: Final[Mapping[CopyStatus, Mapping[CopyEvent, CopyStatus]]] = {
 """For each status, the possible events and the status after each."""
 
 
-@dataclass(slots=True)
-class Copy:
+class Copy(msgspec.Struct, gc=False, eq=False):
     """One recipient's copy: its status, since when (Unix milliseconds) and why. ``is_tried``: its home was called."""
 
     changed_at: int

@@ -83,7 +83,7 @@ class Intake:
         mailbox = mailboxes.mailbox(recipient)
         if (present := mailbox.pending.get(message.id)) is not None:
             if holder not in present.holders:
-                present.holders.append(holder)
+                present.holders += (holder,)
             counters.messages_repeated += 1
             taking.repeated.append((recipient, message.id))
             return Outcome.TAKEN
@@ -98,9 +98,9 @@ class Intake:
             counters.copies_without_room += 1
             taking.full[recipient] = None  # later messages wait too: they must not be read before this one
             return Outcome.FULL
-        incoming = mailboxes.put(recipient, message, [holder], parcel.seconds_left, now)
+        incoming = mailboxes.put(recipient, message, (holder,), parcel.seconds_left, now)
         if self._state.keeping.is_durable and holder != self._state.id:
-            taking.writes.append(mailboxes.row(recipient, incoming, [holder]))
+            taking.writes.append(mailboxes.row(recipient, incoming, incoming.holders))
         taking.taken.append((recipient, incoming))
         counters.messages_taken += 1
         return Outcome.TAKEN

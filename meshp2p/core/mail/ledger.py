@@ -23,9 +23,9 @@ __all__ = ["Change", "Ledger", "MailboxChange"]
 class MailboxChange(msgspec.Struct):
     """The changes of a request in one mailbox. :meth:`Ledger.commit` fills ``removed``."""
 
-    acknowledged: dict[str, list[str]] = {}
+    acknowledged: dict[str, tuple[str, ...]] = {}
     """Message ids that become acknowledged, and the holders that do not know yet."""
-    forgotten: dict[str, list[str]] = {}
+    forgotten: dict[str, tuple[str, ...]] = {}
     """Acknowledged ids that are no longer remembered, and the holders that do not know."""
     is_told: bool = False
     """Whether another home took these acknowledgements. If that cannot be written, these messages are withheld all the

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from itertools import chain, dropwhile, islice, takewhile
 from typing import Final
+
+import msgspec
 
 from meshp2p.core.message import Message
 
@@ -16,14 +17,13 @@ PASSED_MAX: Final = 4096
 """How many acknowledged ids are sent to the next home. Chosen, not measured."""
 
 
-@dataclass(slots=True)
-class MailboxEntry:
+class MailboxEntry(msgspec.Struct, gc=False, eq=False):
     """One message in a mailbox. ``holders`` are the nodes that hold it until it is acknowledged; ``number`` orders what
     this node took in; ``deadline`` is the caller's clock."""
 
     number: int
     message: Message
-    holders: list[str]
+    holders: tuple[str, ...]
     deadline: float
     is_lost: bool = False
 
@@ -44,7 +44,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.pending: dict[str, MailboxEntry] = {}
         self.bytes: int = 0
-        self.acknowledged: dict[str, list[str]] = {}
+        self.acknowledged: dict[str, tuple[str, ...]] = {}
         """By message id, the holders that do not know yet. Oldest first."""
         self._places: dict[str, int] = {}
         self._passing: dict[str, None] = {}
@@ -54,7 +54,7 @@ class Mailbox:
         self.pending[incoming.message.id] = incoming
         self.bytes += incoming.message.size
 
-    def acknowledge(self, message_id: str, untold: list[str]) -> MailboxEntry | None:
+    def acknowledge(self, message_id: str, untold: tuple[str, ...]) -> MailboxEntry | None:
         """Remember that the recipient acknowledged it, and that these holders do not know yet.
 
         Returns the removed entry; None if it was read elsewhere and not delivered here yet.
@@ -98,7 +98,7 @@ class Mailbox:
         passing, self._passing = list(self._passing), {}
         return passing
 
-    def revert(self, acknowledged: AbstractSet[str], forgotten: dict[str, list[str]]) -> None:
+    def revert(self, acknowledged: AbstractSet[str], forgotten: dict[str, tuple[str, ...]]) -> None:
         """Undo :meth:`acknowledge` and :meth:`forget`: removed messages wait again, in their places."""
         for message_id in acknowledged:
             self.acknowledged.pop(message_id, None)
@@ -145,14 +145,14 @@ class Mailbox:
         behind = list(takewhile(lambda incoming: incoming.number > place, reversed(self.pending.values())))
         return reversed(behind)
 
-    def choose_forgotten(self, added: dict[str, list[str]], remembered_max: int) -> dict[str, list[str]]:
+    def choose_forgotten(self, added: dict[str, tuple[str, ...]], remembered_max: int) -> dict[str, tuple[str, ...]]:
         """Return the oldest acknowledged ids above the limit, once these are added, and the holders that do not know of
         them; ids that every holder knows come first."""
         excess = len(self.acknowledged) + len(added) - remembered_max
         if excess <= 0:
             return {}
 
-        def remembered() -> Iterator[tuple[str, list[str]]]:
+        def remembered() -> Iterator[tuple[str, tuple[str, ...]]]:
             return chain(self.acknowledged.items(), added.items())
 
         forgotten = dict(islice((each for each in remembered() if not each[1]), excess))

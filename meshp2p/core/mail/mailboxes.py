@@ -23,7 +23,7 @@ class _KeptMail(msgspec.Struct, array_like=True):
 
     recipient: str
     message: Message
-    holders: list[str]
+    holders: tuple[str, ...]
     expires_at: int
 
 
@@ -32,7 +32,7 @@ class _KeptAck(msgspec.Struct, array_like=True):
 
     recipient: str
     message_id: str
-    holders: list[str]
+    holders: tuple[str, ...]
 
 
 class Mailboxes:
@@ -94,7 +94,9 @@ class Mailboxes:
 
     # Changes
 
-    def put(self, recipient: str, message: Message, holders: list[str], seconds: float, now: float) -> MailboxEntry:
+    def put(
+        self, recipient: str, message: Message, holders: tuple[str, ...], seconds: float, now: float
+    ) -> MailboxEntry:
         """Put a message into a mailbox, after all others that this node took in, for so many seconds: at most
         ``message_timeout``."""
         self._number += 1
@@ -119,8 +121,8 @@ class Mailboxes:
         """Note that a holder knows that this was acknowledged."""
         mailbox = self.by_recipient.get(recipient)
         holders = mailbox.acknowledged.get(message_id) if mailbox is not None else None
-        if holders is not None and holder in holders:
-            holders.remove(holder)
+        if mailbox is not None and holders is not None and holder in holders:
+            mailbox.acknowledged[message_id] = tuple(one for one in holders if one != holder)
 
     def give_up(self, recipient: str, now: float) -> list[MailboxEntry]:
         """Remove and return what waited here for a recipient that has another home. Its acknowledgements are remembered
@@ -157,12 +159,12 @@ class Mailboxes:
 
     # On disk
 
-    def row(self, recipient: str, incoming: MailboxEntry, holders: list[str]) -> Put:
+    def row(self, recipient: str, incoming: MailboxEntry, holders: tuple[str, ...]) -> Put:
         """Return the row of a message held by these holders."""
         mail = _KeptMail(recipient, incoming.message, holders, self._state.age_at(incoming.deadline))
         return Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(mail))
 
-    def ack_row(self, recipient: str, message_id: str, untold: list[str]) -> Put:
+    def ack_row(self, recipient: str, message_id: str, untold: tuple[str, ...]) -> Put:
         """Return the row of an acknowledged message unknown to these holders."""
         ack = _KeptAck(recipient, message_id, untold)
         return Put(Table.ACKNOWLEDGED, _ack_key(recipient, message_id), msgspec.msgpack.encode(ack))
@@ -176,12 +178,12 @@ class Mailboxes:
         outbox."""
         for recipient, mailbox in self.by_recipient.items():
             for incoming in mailbox.pending.values():
-                if holders := [holder for holder in incoming.holders if holder != self._state.id]:
+                if holders := tuple(holder for holder in incoming.holders if holder != self._state.id):
                     yield self.row(recipient, incoming, holders)
             for message_id, untold in mailbox.acknowledged.items():
                 yield self.ack_row(recipient, message_id, untold)
 
-    def restore(self, table: Table, key: bytes, value: bytes, now: float) -> tuple[str, str, list[str]] | None:
+    def restore(self, table: Table, key: bytes, value: bytes, now: float) -> tuple[str, str, tuple[str, ...]] | None:
         """Restore one stored row: return its recipient, its message id and its holders, or None if it is not a mailbox
         row."""
         if table is Table.INCOMING:

@@ -96,7 +96,7 @@ class Outbox:
         """Return a message with the next number and a lifetime of so many seconds, at most ``message_timeout``. It is
         not held before :meth:`add`."""
         self._number += 1
-        return Outgoing(self._number, message, recipients, self._deadline(seconds, now), changed_at)
+        return Outgoing.of(self._number, message, recipients, self._deadline(seconds, now), changed_at)
 
     def _deadline(self, seconds: float | None, now: float) -> float:
         longest = self._state.config.message_timeout
@@ -306,14 +306,14 @@ class Outbox:
     def _restore_held(self, key: bytes, kept: _Kept, settled: dict[str, CopyStatus], now: float) -> None:
         deadline = self._deadline(self._state.seconds_until(kept.expires_at, now), now)
         number, wall_ms = int.from_bytes(key, "big"), self._state.wall_ms()
-        outgoing = Outgoing(number, kept.message, kept.recipients, deadline, wall_ms)
+        outgoing = Outgoing.of(number, kept.message, kept.recipients, deadline, wall_ms)
         outgoing.restore(settled)
         self.add(outgoing, now)
 
     def _restore_finished(self, key: bytes, kept: _Finished, now: float) -> None:
         if kept.message.id in self.by_id:
             return  # it was taken over again later
-        outgoing = Outgoing(int.from_bytes(key, "big"), kept.message, (), now, 0)
+        outgoing = Outgoing.of(int.from_bytes(key, "big"), kept.message, (), now, 0)
         for receipt in kept.receipts:
             outgoing.copies[receipt.recipient] = Copy(receipt.changed_at, receipt.status, receipt.reason)
         self.by_id[kept.message.id] = outgoing

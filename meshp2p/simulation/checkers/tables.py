@@ -49,9 +49,7 @@ MAIL: Final = frozenset(
         "Mailbox._passing",
         "Mailbox._places",
         "Mailbox.acknowledged",
-        "Mailbox.acknowledged[]",
         "Mailbox.pending",
-        "MailboxEntry.holders",
         "Outbox._finished",
         "Outbox._from_others[]",
         "Outbox.by_id",
@@ -212,4 +210,6 @@ def _slots(kind: type) -> tuple[str, ...]:
 @functools.cache
 def _is_part(kind: type) -> bool:
     """Whether objects of this type belong to the core and change: no records, messages or numbers."""
-    return kind.__module__.startswith("meshp2p.core.") and not issubclass(kind, msgspec.Struct | enum.Enum)
+    if issubclass(kind, msgspec.Struct):
+        return not kind.__struct_config__.frozen
+    return kind.__module__.startswith("meshp2p.core.") and not issubclass(kind, enum.Enum)
