@@ -230,12 +230,16 @@ class View:
         shown = None if record is None else self.show(record, now)
         return shown if shown is not None and shown.is_leader else None  # another thread may have deposed it meanwhile
 
+    def last_heartbeat(self, instance_id: str, now: float, heard: float | None = None) -> int:
+        """Return when a live instance was last heard, or ``heard``, in Unix milliseconds."""
+        state = self._state
+        heard = state.life[instance_id] if heard is None else heard
+        return state.unix_ms_at(now if instance_id == state.id or heard is None else min(now, heard), now)
+
     def show(self, record: Record, now: float, heard: float | None = None) -> ListedInstance:
         """Return an instance of which this is the record. ``heard`` is its last sign of life if it is no longer
         listed."""
         state = self._state
-        heard = state.life[record.id] if heard is None else heard
-        heard = now if record.id == state.id or heard is None else min(now, heard)
         is_leader = record.id == self.leader_id
         epoch = self.leader_epoch if is_leader else 0
         return ListedInstance(
@@ -252,7 +256,7 @@ class View:
             status=record.status,
             metrics=record.metrics,
             created_at=record.created_at,
-            last_heartbeat=state.unix_ms_at(heard, now),
+            last_heartbeat=self.last_heartbeat(record.id, now, heard),
             epoch=epoch,
             led_since=record.epoch_since if epoch else None,
         )

@@ -80,7 +80,8 @@ class Prober:
         state.timers.set(Timer.PROBE, now + state.local_health.scale(state.config.probe_interval))
         if state.is_leaving or not state.is_announced:
             return True
-        target = self._choose_target()
+        period = int(state.wall_ms() / (1000 * state.config.probe_interval))
+        target = state.members.nodes.choose_next(state.id, period, state.random)
         if target is None:
             return False
         state.counters.probes += 1
@@ -208,12 +209,6 @@ class Prober:
         """Return the round trip to a node in seconds; if it was not measured, the median of those to other nodes."""
         known = sorted(self.round_trips.values()) or [default]
         return self.round_trips.get(target, known[len(known) // 2])
-
-    def _choose_target(self) -> str | None:
-        """Return the next node to probe, or None."""
-        state = self._state
-        period = int(state.wall_ms() / (1000 * state.config.probe_interval))
-        return state.members.nodes.choose_next(state.id, period, state.random)
 
     def forget(self, node_id: str) -> None:
         self.round_trips.pop(node_id, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from meshp2p.core.events import (
     Event,
     InstanceEvent,
@@ -99,21 +101,21 @@ class Heartbeats(Checker):
     watches: tuple[type, ...] = (InstanceJoined,)
 
     def prepare(self) -> None:
-        self._shown: dict[tuple[str, int, str], int] = {}
-        """By the key of a host, its process and an instance, what was shown last."""
+        self._shown: dict[tuple[str, int], dict[str, int]] = {}
+        """By the key of a host and its process, what was shown last of each instance."""
 
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, InstanceEvent):
-            self._shown.pop((host.key, host.life, event.record.id), None)
+            self._shown.get((host.key, host.life), {}).pop(event.record.id, None)
 
     def tick(self) -> None:
         for host in self.oracle.live[:OBSERVERS_MAX]:
             if host.is_stopped:
                 continue
-            for shown in host.running.instances(host.now)[:OBSERVERS_MAX]:
-                key = (host.key, host.life, shown.id)
-                before = self._shown.get(key, 0)
-                self._shown[key] = shown.last_heartbeat
-                if shown.last_heartbeat < before:
-                    back = (before - shown.last_heartbeat) / 1000
-                    self.violated(host, f"says that it last heard of {shown.id} {back:g} s earlier than it said before")
+            machine, now = host.running, host.now
+            shown = self._shown.setdefault((host.key, host.life), {})
+            for instance_id in islice(machine.records(), OBSERVERS_MAX):
+                before, shown[instance_id] = shown.get(instance_id, 0), machine.last_heartbeat(instance_id, now)
+                if shown[instance_id] < before:
+                    back = (before - shown[instance_id]) / 1000
+                    self.violated(host, f"says that it last heard of {instance_id} {back:g} s earlier than before")

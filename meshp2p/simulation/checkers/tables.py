@@ -6,7 +6,7 @@ import collections
 import enum
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,8 @@ from meshp2p.simulation.host import Host
 __all__ = ["Tables", "table_sizes"]
 
 _TABLES: Final = (dict, set, list, collections.deque)
+
+_NAMES: Final[dict[Any, tuple[str, ...]]] = {}
 
 LISTED: Final = frozenset(
     (
@@ -171,40 +173,45 @@ class Tables(Checker):
         )
 
 
-def table_sizes(machine: Machine) -> dict[str, int]:
+def table_sizes(machine: Machine) -> collections.Counter[str]:
     """Return how many entries the tables of a machine have in all, by the class and the attribute that holds them. A
     name that ends with ``[]`` counts the entries of tables within a table."""
     sizes: collections.Counter[str] = collections.Counter()
     seen = {id(machine)}
     stack: list[Any] = [machine]
+
+    def visit(parts: Iterable[Any]) -> None:
+        for part in parts:
+            if _is_part(part.__class__) and id(part) not in seen:
+                seen.add(id(part))
+                stack.append(part)
+
     while stack:
         part = stack.pop()
-        for name, value in _attributes(part):
-            is_table = isinstance(value, _TABLES)
-            found = value.values() if isinstance(value, dict) else value if is_table else (value,)
-            kinds = set(map(type, found))  # most tables have only numbers or records: nothing to look at one by one
-            if is_table:
-                title = f"{type(part).__name__}.{name}"
+        for name in _names(part):
+            value: Any = getattr(part, name, None)
+            if _is_part(value.__class__):
+                visit((value,))
+            elif isinstance(value, _TABLES) and value:
+                title = f"{part.__class__.__name__}.{name}"
                 sizes[title] += len(value)
+                found = value.values() if isinstance(value, dict) else value
+                kinds = {one.__class__ for one in found}  # most tables have only numbers or records: none to look at
                 if any(issubclass(kind, _TABLES) for kind in kinds):
                     sizes[title + "[]"] += sum(len(one) for one in found if isinstance(one, _TABLES))
-            for one in found if any(map(_is_part, kinds)) else ():
-                if _is_part(type(one)) and id(one) not in seen:  # type: ignore[arg-type]
-                    seen.add(id(one))
-                    stack.append(one)
+                if any(map(_is_part, kinds)):
+                    visit(found)
     return sizes
 
 
-def _attributes(part: object) -> Iterator[tuple[str, Any]]:
-    yield from getattr(part, "__dict__", {}).items()
-    for name in _slots(type(part)):  # type: ignore[arg-type]  # mypy thinks that types have no hash
-        if hasattr(part, name):
-            yield name, getattr(part, name)
-
-
-@functools.cache
-def _slots(kind: type) -> tuple[str, ...]:
-    return tuple(name for base in kind.__mro__ for name in base.__dict__.get("__slots__", ()))
+def _names(part: Any) -> tuple[str, ...]:
+    """Return the names of the attributes of a part: those of the first of its class. Asking each for its ``__dict__``
+    would make one, and access to its attributes slower from then on."""
+    kind: Any = part.__class__
+    if kind not in _NAMES:
+        slots = (name for base in kind.__mro__ for name in base.__dict__.get("__slots__", ()))
+        _NAMES[kind] = (*getattr(part, "__dict__", ()), *slots)
+    return _NAMES[kind]
 
 
 @functools.cache
