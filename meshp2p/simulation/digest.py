@@ -17,13 +17,13 @@ class Digest:
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=16)
-        self._marks: list[float] = []
+        self._marks = array.array("d")
         self.mark: Callable[[float], None] = self._marks.append
 
     def flush(self) -> None:
         """Hash the numbers that were added since the last call, and free their memory."""
-        self._hash.update(array.array("d", self._marks).tobytes())
-        self._marks.clear()
+        self._hash.update(self._marks)
+        del self._marks[:]
 
     def hexdigest(self) -> str:
         self.flush()
