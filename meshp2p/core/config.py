@@ -259,6 +259,11 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Return how long to wait, in seconds, before the next attempt after so many failures."""
         return min(self.delivery_interval_min * 2.0 ** min(failures, 16), self.delivery_interval_max)
 
+    @property
+    def confirmed_timeout(self) -> float:
+        """How long a suspicion lasts that enough others confirmed, in seconds."""
+        return self.suspicion_confirmed_multiplier * self.probe_interval
+
     def suspicion_timeout(self, nodes: int) -> float:
         """Return the shortest suspicion timeout among so many nodes, in seconds."""
         return self.suspicion_multiplier * max(1.0, math.log10(max(1, nodes))) * self.probe_interval

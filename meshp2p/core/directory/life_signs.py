@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from math import ceil
+from math import ceil, inf
 
 from meshp2p.core.record import tag_of
 
@@ -60,8 +60,8 @@ class LifeSigns:
         self._heard[tag] = when
         if tag in self._assumed:
             self._assumed.discard(tag)
-            if not self._assumed:
-                self._assumed = set()  # an emptied set keeps its memory
+            if not len(self._assumed) & (len(self._assumed) - 1):
+                self._assumed = set(self._assumed)  # a set that shrinks keeps its memory
             self._news.append(tag)
         elif when - known > 0.5:
             self._news.append(tag)
@@ -93,5 +93,6 @@ class LifeSigns:
 
     def unpack(self, ages: tuple[int, ...], now: float) -> None:
         """Take what a packet carried about instances that are listed; of others it is ignored."""
-        for index in range(0, len(ages) - 1, 2):
-            self.note_listed(ages[index], now - min(_AGE_MAX, ages[index + 1]) * 0.1)
+        for tag, age in zip(ages[::2], ages[1::2], strict=False):
+            if (when := now - age * 0.1) >= self._heard.get(tag, inf):
+                self.note_listed(tag, when)

@@ -135,10 +135,6 @@ class Confirmer:
         """How many more checks may begin."""
         return PROCESS_CHECKS_MAX - len(self._checks)
 
-    def is_checking(self, node_id: str) -> bool:
-        """Return whether a check of this node is under way without an answer."""
-        return node_id in self._checks
-
     def is_silent(self, node_id: str) -> bool:
         """Return whether a checked node has not answered: its check goes on, it is suspected, or it is gone."""
         record = self._state.members.records.get(node_id)

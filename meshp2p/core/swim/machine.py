@@ -137,7 +137,7 @@ class Swim:
         state = self._state
         body = datagram.body
         sender = state.members.id_of(body.sender)
-        was_listed = sender is not None and state.is_live(sender)
+        was_listed = sender in state.members.records
         if datagram.items:
             self.membership.merge(datagram.items, now)
             self.route_findings(now)

@@ -146,10 +146,8 @@ class Membership:
         Then the verdict comes from another view, for example after a partition. Two nodes that were refused have
         observed more than silence.
         """
-        config = self._state.config
-        silence = config.suspicion_confirmed_multiplier * config.probe_interval
         heard_at = self._state.heard.get(rumour.id, -math.inf)
-        return held.is_node and not rumour.is_refused and now - heard_at < silence
+        return held.is_node and not rumour.is_refused and now - heard_at < self._state.config.confirmed_timeout
 
     def _doubt(self, rumour: Rumour, held: Record, now: float) -> bool:
         """Doubt that a listed node is dead, as another view says. Return whether it is doubted instead of accepted.

@@ -85,6 +85,7 @@ class Prober:
         if target is None:
             return False
         state.counters.probes += 1
+        state.heard = {key: at for key, at in state.heard.items() if now - at < state.config.confirmed_timeout}
         record = state.members.records[target]
         self._round = Round(self.next_sequence(), target, record.boot, state.address_of(record), now)
         state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target, now))
@@ -171,7 +172,7 @@ class Prober:
             state.timers.cancel(Timer.PROBE_DIRECT)
             state.local_health.change(-1)
             self._findings.append(ProbeAnswered(current.target))
-        if state.is_live(current.target):
+        if state.heard.get(current.target) != now and state.is_live(current.target):  # by TCP, or in a pause
             state.heard[current.target] = now
             state.life.note(current.target, now)
 

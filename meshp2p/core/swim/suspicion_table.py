@@ -28,7 +28,7 @@ class SuspicionTable(dict[str, Suspicion]):
             confirmations_max = 0
         timeout_min = timeout_max = config.suspicion_timeout(nodes)
         if confirmations_max and config.confirmers:
-            timeout_min = min(timeout_min, config.suspicion_confirmed_multiplier * config.probe_interval)
+            timeout_min = min(timeout_min, config.confirmed_timeout)
         timeout_min *= state.patience.factor(rumour.id, now)
         timeout_max = max(timeout_min, timeout_max)
         suspicion = self[rumour.id] = Suspicion(
