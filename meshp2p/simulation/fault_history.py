@@ -80,9 +80,9 @@ class FaultHistory:
             self._begin(number, fault, now)
         if any(isinstance(other, Rejected) for other in self._active.values()):
             # two refusals prove a crash, unless the node answers pings meanwhile
-            for paused, other in self._active.items():
-                if isinstance(other, Pause):
-                    self._begin(paused, other, now)
+            for silencing, other in self._active.items():
+                if isinstance(other, Pause | Lossy | Corrupted):
+                    self._begin(silencing, other, now)
 
     def _begin(self, number: int, fault: Fault, now: float) -> None:
         if number not in self._lasting:

@@ -11,7 +11,9 @@ from meshp2p.simulation.expectations import call_seconds, detection_seconds, fal
 from meshp2p.simulation.fault_history import FaultHistory
 from meshp2p.virtual.faults import (
     Blocked,
+    Corrupted,
     Crash,
+    DeadAddress,
     Fault,
     Forged,
     Forgery,
@@ -21,6 +23,7 @@ from meshp2p.virtual.faults import (
     OneWay,
     Partition,
     Pause,
+    Rejected,
 )
 from tests.simulation.simulated import a_mesh
 
@@ -66,6 +69,25 @@ def test_what_a_healthy_mesh_must_bear_is_no_trouble() -> None:
     assert (
         after(Lossy(probability=0.1), Crash(node="a"), Pause(node="a", begin=10.0, end=13.0)).any_until() == -math.inf
     )
+
+
+@pytest.mark.parametrize(
+    "fault", [Lossy(probability=0.1), Corrupted(probability=0.1), Pause(node="a", begin=10.0, end=13.0)]
+)
+def test_what_hides_an_ack_is_a_trouble_while_a_firewall_refuses_connections(fault: Fault) -> None:
+    """Two refusals prove a crash, unless the node answers pings."""
+    rejected = Rejected(senders=("a", "b"), receivers=("c",))
+    assert after(fault).any_until() == after(rejected).any_until() == -math.inf
+    history = FaultHistory(ProtocolConfig())
+    for number, one in enumerate((rejected, fault)):
+        history.note(number, one, 10.0, begins=True)
+    assert history.any_until() == math.inf
+
+
+def test_an_address_that_was_dead_may_be_asked_afterwards() -> None:
+    history = after(DeadAddress(node="a"))
+    assert history.addresses_until() == 20.0
+    assert history.any_until() == -math.inf
 
 
 def test_a_pause_is_a_trouble_where_it_is_long_for_the_probe_interval() -> None:
