@@ -76,8 +76,8 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     retransmit_margin`` misses some node, in a mesh of any size. Too low leaves more to syncs; too high costs bytes."""
 
     birth_fanout: Annotated[int, (1, 1024)] = 16
-    """How many nodes are told at once by the owner of a new record, or by a node that finds a death. Chosen, not
-    measured."""
+    """How many nodes are told at once by the owner of a new record, or by a node that finds a death; each of them tells
+    up to 15 others. Chosen, not measured."""
 
     packet_bytes_max: Annotated[int, (512, 1472)] = 1232
     """The largest UDP payload. Packets above the path's MTU less 28 (48 for IPv6) are fragmented or lost; 1,232 fits
@@ -101,8 +101,8 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     measured."""
 
     dead_call_interval: Annotated[float, (0.01, 3600)] = 1.0
-    """The time between two calls to dead nodes by one node, each made with a probability of dead / all. This is how
-    nodes find out that a partition healed."""
+    """The average time between two calls to dead nodes by one node, times the share of nodes that live. Just after a
+    death it is a fifth of this. This is how nodes find out that a partition healed."""
 
     departed_retention: Annotated[float, (1, 1e9)] = 24 * 3600.0
     """How long dead nodes are called and departed instances remembered, in uptime of this node."""

@@ -92,13 +92,44 @@ def test_a_process_that_came_back_while_it_was_suspected_is_watched_anew() -> No
     assert list(watches(effects)) == ["x"]
 
 
-def test_a_refusal_that_one_node_found_is_a_suspicion_of_which_the_accused_and_those_who_are_to_check_hear() -> None:
-    machine, opened = a_watcher("a", "b", "c", "x", "y")
+def hearers_of(accusation: Rumour, effects: Iterable[Effect], machine: Machine) -> str:
+    """The ids of those to whom the accusation is sent."""
+    addresses = {send.address for send in sends(effects) if accusation in send.datagram.items}
+    return "".join(record.id for record in machine.records().values() if record.addresses[0] in addresses)
+
+
+def test_a_refusal_that_one_node_found_is_told_to_the_accused_and_the_other_watcher_and_then_to_confirmers() -> None:
+    machine, opened = a_watcher("a", "b", "c", "h", "x", "y", "z", config=ProtocolConfig(confirmers=2))
     effects = refuse(machine, opened["x"])
     assert [type(event) for event in emitted(effects)] == [InstanceSuspected]
     accusation = Rumour("x", 1, State.SUSPECT, "m", True)
-    hearers = {send.address for send in sends(effects) if accusation in send.datagram.items}
-    assert hearers >= {machine.records()[name].addresses[0] for name in "abcxy"}
+    assert hearers_of(accusation, effects, machine) == "hx"
+    later = run_until(machine, 3.039)
+    assert hearers_of(accusation, later, machine) == ""
+    assert hearers_of(accusation, run_until(machine, 3.041), machine) == "hyz"
+
+
+def test_if_the_other_watcher_is_suspected_the_confirmers_are_told_at_once() -> None:
+    machine, opened = a_watcher("a", "b", "c", "h", "x", "y", "z", config=ProtocolConfig(confirmers=2))
+    hear(machine, [Rumour("h", 1, State.SUSPECT, "z")], now=3.0)
+    effects = refuse(machine, opened["x"])
+    assert len(hearers_of(Rumour("x", 1, State.SUSPECT, "m", True), effects, machine)) == 3
+
+
+def test_who_is_no_watcher_and_is_refused_tells_watchers_and_confirmers() -> None:
+    machine, _ = a_watcher("a", "b", "c", "h", "x", "y", "z", config=ProtocolConfig(confirmers=2))
+    machine._swim.membership.accuse("b", 3.0, 0, is_refused=True)
+    effects = machine.receive_stored((), None, 3.0)
+    assert hearers_of(Rumour("b", 1, State.SUSPECT, "m", True), effects, machine) == "abyz"
+
+
+def test_a_suspect_that_answers_late_is_not_accused_again() -> None:
+    machine, opened = a_watcher("a", "b", "c", "x", "y")
+    effects = refuse(machine, opened["x"])
+    [sequence] = {send.datagram.body.sequence for send in sends(effects) if isinstance(send.datagram.body, Ping)}
+    machine.receive(Datagram(Ack(sequence, tag_of("x"), 0)), machine.records()["x"].addresses[0], 3.03)
+    accusation = Rumour("x", 1, State.SUSPECT, "m", True)
+    assert hearers_of(accusation, run_until(machine, 3.05), machine) == ""
 
 
 @pytest.mark.parametrize("is_first", [True, False])

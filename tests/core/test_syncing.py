@@ -18,9 +18,9 @@ from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, h
 from tests.core.mesh import Mesh
 
 
-def a_quiet_mesh() -> Mesh:
+def a_quiet_mesh(seed: int = 0) -> Mesh:
     """Five nodes that have been one mesh for a while: n0 is the first."""
-    mesh = Mesh()
+    mesh = Mesh(seed)
     for number in range(5):
         mesh.add(f"n{number}", join="n0" if number else None)
     mesh.run_until(mesh.is_whole, within=3)

@@ -24,11 +24,11 @@ def plant_fault(node: MeshNode) -> None:
     membership = node._node._machine._swim.membership
     merge = membership.merge
 
-    def fail(items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
+    def fail(items: Iterable[Item], now: float, *, by_sync: bool = False, told_by: int = 0) -> None:
         told = list(items)
         if any(item.id == "poison" for item in told):
             raise IndexError("tuple index out of range")
-        merge(told, now, by_sync=by_sync)
+        merge(told, now, by_sync=by_sync, told_by=told_by)
 
     membership.merge = fail  # type: ignore[method-assign]
 

@@ -109,6 +109,13 @@ class Nodes:
         yield from reversed(order[: bisect_left(order, node_id)])
         yield from reversed(order[bisect_right(order, node_id) :])
 
+    def arcs(self, node_id: str, count: int) -> list[list[str]]:
+        """Return all others in up to ``count`` arcs of the ring, which begins after this id. Arcs differ in length by
+        one node at most."""
+        others = list(self.successors(node_id))
+        count = min(count, len(others))
+        return [others[len(others) * arc // count : len(others) * (arc + 1) // count] for arc in range(count)]
+
     def draw(self, random: _Randomness, count: int, *without: str) -> list[str]:
         """Return up to ``count`` nodes in random order, without those in ``without``."""
         order = self._order

@@ -367,21 +367,24 @@ class NodeState:
         for instance_id in self.members.forget_departed(now, config.departed_retention, config.departed_max):
             self.gossip.discard(instance_id)
 
-    def spread(self, item: Item, now: float, *, at_birth: bool = False) -> None:
+    def spread(self, item: Item, now: float, *, at_birth: bool = False, is_told: bool = False) -> None:
         """Gossip ``item``: at once, unless there was a round just before, then with every packet until it was sent
         often enough.
 
-        ``at_birth`` tells more nodes at once, because this node is the item's only source. In a secured mesh nobody
-        believes a rumour that is not signed, so none is spread.
+        ``at_birth`` tells a node of each arc at once, because this node is the item's only source. ``is_told``: all
+        nodes are told so, and gossip only repairs that. In a secured mesh nobody believes a rumour that is not signed,
+        so none is spread.
         """
         if self.signer is not None and isinstance(item, Rumour) and not isinstance(item, SignedRumour):
             return
         self.gossip.put(item)
-        due = now
         if at_birth and self.is_announced:
-            for node_id in self.choose_listeners(self.config.birth_fanout):
-                self.tell(node_id, item)
-            due += self.config.gossip_interval  # the nodes that were told begin their rounds at once
+            is_told = True
+            for arc in self.members.nodes.arcs(self.id, self.config.birth_fanout):
+                self.tell(next((node_id for node_id in arc if not self.is_silent(node_id)), arc[0]), item)
+        # two refusals are a verdict within milliseconds, so a refusal is gossiped only if there is none
+        can_wait = is_told or (isinstance(item, Rumour) and item.state is State.SUSPECT and item.is_refused)
+        due = now + self.config.gossip_interval / 4 if can_wait else now
         self.timers.set_earlier(Timer.GOSSIP, max(due, self.gossip_after))
 
 

@@ -6,7 +6,8 @@
     a suspicion was heard, and     ├──> ping + Probe ──> an ack or a Pong: it lives
     this is one of its confirmers,─┤         │
     or it is held dead elsewhere  ─┘         │
-                                             ├── refused, and no ack within the grace: accused as refused
+                                             ├── refused, and no ack within the grace: accused as refused; the
+                                             │   other watchers are told, and then the confirmers
                                              └── silence for a period: accused
 
 If two nodes were refused, the target is dead at once (:meth:`~meshp2p.core.swim.membership.Membership.accuse`). Silence
@@ -17,6 +18,7 @@ nodes check it, the more surely it hears of it and refutes.
 from __future__ import annotations
 
 import heapq
+from dataclasses import dataclass
 from itertools import islice
 
 from meshp2p.core.address import Address
@@ -53,21 +55,20 @@ CALL_PAUSE = 0.005
 _MASK = (1 << 64) - 1
 
 
+@dataclass(slots=True)
 class _ProcessCheck:
     """One check of one process. ``watched_at`` are the addresses at which it was when its watch broke."""
 
-    __slots__ = ("asked_at", "boot", "calls", "deadline", "is_refused", "must_call", "pings", "sequence", "watched_at")
-
-    def __init__(self, boot: int, sequence: int, watched_at: tuple[Address, ...], now: float, deadline: float) -> None:
-        self.boot = boot
-        self.sequence = sequence
-        self.watched_at = watched_at
-        self.asked_at = now
-        self.deadline = deadline
-        self.pings = 1
-        self.calls = 0
-        self.is_refused = False
-        self.must_call = False
+    boot: int
+    sequence: int
+    watched_at: tuple[Address, ...]
+    asked_at: float
+    deadline: float
+    pings: int = 1
+    calls: int = 0
+    must_call: bool = False
+    is_refused: bool = False
+    has_accused: bool = False
 
 
 class Confirmer:
@@ -88,24 +89,27 @@ class Confirmer:
         state = self._state
         if not rumour.by:
             return
-        is_own = rumour.by == state.id
-        chosen = self._choose(rumour)
         suspicion = self._membership.suspicions.get(rumour.id)
-        if suspicion is not None:
-            suspicion.confirmers = tuple(chosen)
-        if not is_own and self._membership.suspicions.has_accused(rumour.id, is_refused=rumour.is_refused):
+        if suspicion is None:
+            return  # two nodes were refused, so it is dead already
+        watchers = list(islice(state.members.nodes.predecessors(rumour.id), state.config.watches))
+        others = [node_id for node_id in watchers if node_id != rumour.by and rumour.is_refused]
+        chosen = list(dict.fromkeys((*others, *self._choose(rumour))))
+        is_first, suspicion.confirmers = not suspicion.confirmers, tuple(chosen)
+        if rumour.by != state.id:
+            has_accused = self._membership.suspicions.has_accused(rumour.id, is_refused=rumour.is_refused)
+            if state.id in chosen and not has_accused:
+                self.check(rumour.id, now)
             return
-        if is_own:
-            for node_id in chosen:
-                if not state.is_silent(node_id):
-                    state.tell(node_id, rumour)
-            self._check_again(rumour.id, now)
-        elif state.id in chosen:
-            self.check(rumour.id, now)
+        if is_first and state.id in watchers and any(not state.is_silent(node_id) for node_id in others):
+            chosen = others  # their connections broke at the same time: the rest is asked if they say nothing
+        for node_id in chosen:
+            if not state.is_silent(node_id):
+                state.tell(node_id, rumour)
+        self._check_again(rumour.id, now)
 
-    def _choose(self, rumour: Rumour) -> dict[str, None]:
-        """Return the nodes that must check: the first by a hash of their tag and the suspicion and, after a refusal,
-        those that watch the suspect.
+    def _choose(self, rumour: Rumour) -> list[str]:
+        """Return the nodes that must check, the first by a hash of their tag and the suspicion.
 
         All nodes with the same view choose the same.
         """
@@ -113,11 +117,7 @@ class Confirmer:
         config = state.config
         others = [node_id for node_id in state.members.nodes if node_id not in (rumour.id, rumour.by)]
         salt = tag_of(rumour.id) ^ (rumour.incarnation * 0x9E3779B97F4A7C15 & _MASK)
-        chosen = heapq.nsmallest(config.confirmers, others, key=lambda node_id: _mix(tag_of(node_id) ^ salt))
-        if rumour.is_refused:
-            watchers = (node_id for node_id in state.members.nodes.predecessors(rumour.id) if node_id != rumour.by)
-            chosen += islice(watchers, config.watches)
-        return dict.fromkeys(chosen)
+        return heapq.nsmallest(config.confirmers, others, key=lambda node_id: _mix(tag_of(node_id) ^ salt))
 
     def doubt(self, node_id: str, now: float) -> None:
         """Check a listed node that another view holds dead, and that was told so, if it does not refute soon.
@@ -215,9 +215,16 @@ class Confirmer:
             return
         if record is None or record.boot != check.boot or not record.is_node or state.is_guarded:
             self._end(node_id)
+        elif check.is_refused and not check.has_accused:
+            check.has_accused = True
+            state.timers.set(Timer.CHECK, now + CRASH_GRACE, node_id)
+            self._membership.accuse(node_id, now, check.sequence, is_check=True, is_refused=True)
+            if not state.is_live(node_id):
+                self._end(node_id)
         elif check.is_refused:
             self._end(node_id)
-            self._membership.accuse(node_id, now, check.sequence, is_check=True, is_refused=True)
+            if record.state is State.SUSPECT:  # the other watchers said nothing
+                self._membership.accuse(node_id, now, check.sequence, is_check=True, is_refused=True)
         elif check.must_call:
             state.timers.set(Timer.CHECK, check.deadline, node_id)
             check.asked_at = now

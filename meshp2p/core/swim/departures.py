@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.record import tag_of
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceLeft
+from meshp2p.core.record import Departed, tag_of
 
-__all__ = ["Departures"]
+__all__ = ["Departures", "call_pause"]
+
+HASTE = 5
+"""How many times as often dead nodes are called just after one died: most partitions are short."""
+
+HASTE_SECONDS = 60.0
+"""Seconds from the last death until dead nodes are called as rarely as ``dead_call_interval`` says. Chosen, not
+measured."""
+
+
+def call_pause(config: ProtocolConfig, seconds: float) -> float:
+    """Return the pause between two calls by one node, in seconds, so many seconds after the last death, if nearly all
+    nodes are dead."""
+    return config.dead_call_interval * min(1.0, max(1 / HASTE, seconds / HASTE_SECONDS))
 
 
 class Departures:
@@ -20,8 +35,21 @@ class Departures:
         self._state = state
         self._dial = dial
 
+    def notice(self, event: InstanceChange, now: float) -> None:
+        """Process a member that is gone."""
+        if isinstance(event, InstanceDied | InstanceLeft) and event.record.is_node:
+            self._plan_call(self._state.members.callable_dead(), now)
+
+    def _plan_call(self, dead: list[Departed], now: float) -> None:
+        """Set the time of the next call, unless it is set for an earlier time: the fewer nodes are dead, the later."""
+        if dead:
+            state = self._state
+            share = len(dead) / (len(dead) + len(state.members.nodes))
+            pause = call_pause(state.config, now - max(departed.since for departed in dead)) / share
+            state.timers.set_earlier(Timer.CALL_DEAD, now + pause * (0.5 + state.random.random()))
+
     def handle_call(self, now: float) -> None:
-        """Call a dead node, with a probability of dead / all; of two, the one called less often.
+        """Call a dead node; of two drawn at random, the one called less often.
 
         The call tells the node that it is held dead, so that it refutes at once. In a secured mesh every second one is
         a sync: a process that was started since then opens no datagram to the one before it.
@@ -30,9 +58,7 @@ class Departures:
         dead = state.members.callable_dead()
         if not dead or state.is_leaving:
             return
-        state.timers.set(Timer.CALL_DEAD, now + state.config.dead_call_interval)
-        if state.random.random() * (len(dead) + len(state.members.nodes)) >= len(dead):
-            return
+        self._plan_call(dead, now)
         drawn = state.random.sample(dead, min(2, len(dead)))
         target = min(drawn, key=lambda departed: departed.calls)
         target.calls += 1

@@ -1,4 +1,4 @@
-"""Rounds of gossip, in addition to what rides on pings, and the farewell (SWIM §4.1)."""
+"""Rounds of gossip, in addition to what rides on pings (SWIM §4.1), news that is told at once, and the farewell."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from meshp2p.core.datagrams import Gossip
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.record import Record, Rumour, State
+from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 
-__all__ = ["Dissemination"]
+__all__ = ["Dissemination", "pass_on"]
 
 NEWS_HASTE = 16
 """How much faster rounds of gossip follow each other while there is news. Of 16 nodes, the first rounds miss one every
 other time."""
+
+ARC_MAX = 16
+"""In a mesh with longer arcs, what an author tells goes on by gossip. Chosen, not measured."""
 
 ROUND_PAUSE = 0.01
 """The minimum time in seconds between two rounds, whatever arrives meanwhile.
@@ -22,6 +25,30 @@ ROUND_PAUSE = 0.01
 If half of a mesh is news to the other half, each packet brings some; with one round for each, packets would be a third
 full.
 """
+
+
+def pass_on(state: NodeState, item: Item, told_by: int) -> bool:
+    """Tell an item that is new here to the rest of this node's arc, if its author told this node. Return whether all
+    nodes are told so.
+
+    The author tells one node in each arc of the ring of ids, and that one tells the others. So news reaches all in two
+    hops, and each once. Gossip repairs what is lost. While there is other gossip, arcs of several nodes hear all by
+    gossip, many items in a packet. ``told_by`` is the tag of the node that told this one, 0 if it was gossip.
+    """
+    author = item.home if isinstance(item, Record) else item.by
+    nodes, fanout = state.members.nodes, state.config.birth_fanout
+    others = len(nodes) - 1
+    if not told_by:
+        return False
+    if others <= fanout or author not in state.members.records:
+        return True  # the author told all, as a node that leaves does
+    if others > fanout * ARC_MAX or len(state.gossip) > (item.id in state.gossip):
+        return False
+    if told_by == tag_of(author):
+        for node_id in next((arc for arc in nodes.arcs(author, fanout) if state.id in arc), ()):
+            if node_id != state.id and not state.is_silent(node_id):
+                state.tell(node_id, item)
+    return True
 
 
 class Dissemination:

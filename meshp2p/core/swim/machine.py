@@ -139,7 +139,9 @@ class Swim:
         sender = state.members.id_of(body.sender)
         was_listed = sender in state.members.records
         if datagram.items:
-            self.membership.merge(datagram.items, now)
+            # a round of gossip carries ages, what is told does not
+            told_by = body.sender if isinstance(body, Gossip) and not datagram.ages else 0
+            self.membership.merge(datagram.items, now, told_by=told_by)
             self.route_findings(now)
             sender = state.members.id_of(body.sender)  # its own record may have been among them
         is_fresh = not state.is_guarded  # packets that waited while this process was suspended are older than they look
@@ -328,6 +330,7 @@ class Swim:
         self.watches.notice(event, now)
         self.convergence.notice(event, now)
         self.contact.notice(event, now)
+        self.departures.notice(event, now)
         match event:
             case InstanceDied(record=record) | InstanceLeft(record=record):
                 self.prober.forget(record.id)

@@ -32,6 +32,7 @@ from meshp2p.core.record import (
     supersedes,
     tag_of,
 )
+from meshp2p.core.swim.dissemination import pass_on
 from meshp2p.core.swim.findings import Doubted, Findings, Suspected
 from meshp2p.core.swim.ownership import Ownership
 from meshp2p.core.swim.suspicion_table import SuspicionTable
@@ -53,14 +54,15 @@ class Membership:
 
     # Received claims
 
-    def merge(self, items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
-        """Process claims in order. ``by_sync``: they are no news, and confirm no suspicion."""
+    def merge(self, items: Iterable[Item], now: float, *, by_sync: bool = False, told_by: int = 0) -> None:
+        """Process claims in order. ``by_sync``: they are no news, and confirm no suspicion. ``told_by`` is the tag of
+        the node that told them to this one, in place of gossip."""
         for item in items:
-            self._merge_item(item, now, by_sync=by_sync)
+            self._merge_item(item, now, by_sync=by_sync, told_by=told_by)
         self._state.forget_departed(now)
         self._ownership.refute(now)
 
-    def _merge_item(self, item: Item, now: float, *, by_sync: bool) -> None:
+    def _merge_item(self, item: Item, now: float, *, by_sync: bool, told_by: int) -> None:
         """Merge one claim into the table, by :func:`~meshp2p.core.record.supersedes`."""
         state = self._state
         held = state.members.claim_of(item.id)
@@ -97,11 +99,11 @@ class Membership:
             return
         state.counters.items_taken += 1
         if isinstance(item, Rumour):
-            self.become_departed(item, now)
+            self.become_departed(item, now, told_by=told_by)
         elif item.state is State.SUSPECT:
             self._become_listed_suspect(item, now)
         else:
-            self._become_listed(item, now)
+            self._become_listed(item, now, told_by=told_by)
 
     def _may_be_claimed(self, item: Item, held: Record | Departed | None) -> bool:
         """Return whether the author of this claim may make it.
@@ -176,7 +178,7 @@ class Membership:
 
     # Transitions
 
-    def _become_listed(self, record: Record, now: float, *, is_spread: bool = True) -> None:
+    def _become_listed(self, record: Record, now: float, *, is_spread: bool = True, told_by: int = 0) -> None:
         state = self._state
         held = state.members.claim_of(record.id)
         is_new = not isinstance(held, Record)
@@ -190,7 +192,7 @@ class Membership:
             state.life.assume(record.id, now)
         state.put(record)
         if is_spread:
-            state.spread(record, now)
+            state.spread(record, now, is_told=pass_on(state, record, told_by))
 
     def _become_listed_suspect(self, record: Record, now: float) -> None:
         """List a node that is suspected elsewhere."""
@@ -282,11 +284,14 @@ class Membership:
             verdict = self._state.find(node_id, record.incarnation, State.DEAD)
             self.become_departed(verdict, now, at_birth=True)
 
-    def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
+    def become_departed(
+        self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False, told_by: int = 0
+    ) -> None:
         """Mark a member as dead or left, or update one that had departed already.
 
-        ``at_birth``: this node found it itself, and tells others at once. An id that was never listed here is stored
-        only so that a late record does not list it, and not passed on: anybody can claim this of any number of ids.
+        ``at_birth``: this node found it itself, and tells others at once; ``told_by`` as in :meth:`merge`. An id that
+        was never listed here is stored only so that a late record does not list it, and not passed on: anybody can
+        claim this of any number of ids.
         """
         state = self._state
         held = state.members.claim_of(rumour.id)
@@ -312,10 +317,8 @@ class Membership:
             else:
                 state.changes.append(InstanceLeft(gone, heard))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
-        if departed.was_listed:
-            state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
-            if is_spread:
-                state.spread(rumour, now, at_birth=at_birth)
+        if departed.was_listed and is_spread:
+            state.spread(rumour, now, at_birth=at_birth, is_told=pass_on(state, rumour, told_by))
         state.forget_departed(now)
 
     def _grounds(self, node_id: str, now: float, ping: int = 0, *, is_check: bool = False) -> Grounds:

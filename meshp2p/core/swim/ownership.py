@@ -11,10 +11,12 @@ import math
 import msgspec
 
 from meshp2p.core.calls import CallReply, Pong, Probe
+from meshp2p.core.datagrams import Datagram, Gossip
+from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
-from meshp2p.core.effects import CallFailed
+from meshp2p.core.effects import CallFailed, Send
 from meshp2p.core.events import IdConflictLost
-from meshp2p.core.record import INCARNATION_MAX, Departed, Item, Record, Rumour, State, is_usurped, supersedes
+from meshp2p.core.record import INCARNATION_MAX, Departed, Item, Record, Rumour, State, is_usurped, supersedes, tag_of
 from meshp2p.errors import LimitExceeded
 
 __all__ = ["Ownership"]
@@ -189,6 +191,17 @@ class Ownership:
             if record.id == state.id and item.state is not State.ALIVE:
                 state.local_health.change(+1)
             self.publish(msgspec.structs.replace(record, incarnation=incarnation), now)
+            if record.id == state.id and item.state is State.DEAD:
+                self._tell_dead()
+
+    def _tell_dead(self) -> None:
+        """Tell nodes that are dead here that they are, and that this one lives: a partition has healed."""
+        state = self._state
+        dead = state.members.callable_dead()
+        own = (state.own,) if item_bytes(state.own) <= state.item_bytes_max // 2 else ()
+        for departed in state.random.sample(dead, min(state.config.birth_fanout, len(dead))):
+            datagram = Datagram(Gossip(state.tag), (departed.as_rumour(), *own))
+            state.effects.append(Send(departed.addresses[0], datagram, tag_of(departed.id)))
 
     def _may_return(self, now: float) -> bool:
         """Return whether to refute this node's own death now.

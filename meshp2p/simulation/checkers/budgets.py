@@ -20,6 +20,7 @@ from meshp2p.core.events import (
     InstanceUpdated,
 )
 from meshp2p.core.swim.convergence_check import LOOKS_MAX
+from meshp2p.core.swim.departures import call_pause
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import wanted_confirmations
 from meshp2p.simulation.host import Host
@@ -77,7 +78,7 @@ class Budgets(Checker):
         self._spent = _Spent()
         self._spent_before = _Spent()
         self._calls = 0
-        self._looked_at = 0.0
+        self._looked_at = self._died_at = 0.0
         self._datagrams = self._bytes = 0
         self._nodes = 0
         self._detours = 0
@@ -96,6 +97,8 @@ class Budgets(Checker):
         nodes = len(self.oracle.hosts)
         spent = self._spent
         spent.events += 1
+        if isinstance(event, InstanceDied):
+            self._died_at = self.oracle.engine.now
         tellings = config.retransmits(nodes)
         if isinstance(event, InstanceSuspected):
             tellings *= 1 + wanted_confirmations(config, nodes)
@@ -179,7 +182,8 @@ class Budgets(Checker):
         """How often nodes call dead ones, on average."""
         every = len(self.oracle.hosts)
         shares = (1 - host.running.node_count() / every for host in self.oracle.live)
-        return (seconds / self.oracle.config.dead_call_interval + 1) * max(0.0, sum(shares))
+        pause = call_pause(self.oracle.config, self._looked_at - self._died_at)
+        return (seconds / pause + 1) * max(0.0, sum(shares))
 
     def _forged_packets(self) -> int:
         """How many packets attackers have sent."""
