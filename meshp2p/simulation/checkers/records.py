@@ -116,6 +116,5 @@ class Heartbeats(Checker):
             shown = self._shown.setdefault((host.key, host.life), {})
             for instance_id in islice(machine.records(), OBSERVERS_MAX):
                 before, shown[instance_id] = shown.get(instance_id, 0), machine.last_heartbeat(instance_id, now)
-                if shown[instance_id] < before:
-                    back = (before - shown[instance_id]) / 1000
-                    self.violated(host, f"says that it last heard of {instance_id} {back:g} s earlier than before")
+                if (back := before - shown[instance_id]) > 0:
+                    self.violated(host, f"says that it last heard of {instance_id} {back} ms earlier than before")
