@@ -10,6 +10,8 @@ import pytest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.events import InstanceJoined, InstanceSuspected
+from meshp2p.core.swim import prober
+from meshp2p.simulation.checkers.tables import table_sizes
 from tests.core.mesh import Mesh
 
 
@@ -111,3 +113,13 @@ def test_with_a_short_period_too_each_node_is_probed_once_in_each() -> None:
             if mesh.key_at(address) == name and isinstance(what, Datagram) and isinstance(what.body, Ping)
         ]
         assert max(later - earlier for earlier, later in itertools.pairwise(at)) < 2 * interval
+
+
+def test_of_many_nodes_only_those_that_were_just_heard_are_remembered_as_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prober, "HEARD_MAX", 4)
+    mesh = Mesh()
+    for number in range(24):
+        mesh.add(f"n{number:02}", join="n00" if number else None)
+    mesh.run(60.0)
+    heard = [table_sizes(machine)["NodeState.heard"] for machine in mesh.nodes.values()]
+    assert 2 <= max(heard) <= 12

@@ -88,7 +88,8 @@ class LifeSigns:
                 turn.rotate(-1)
             when = heard.get(tag)
             if when is not None and tag not in assumed:
-                ages += (tag, min(_AGE_MAX, max(0, ceil((now - when) * 10))))
+                age = max(0, ceil((now - when) * 10))
+                ages += (tag, age if age < _AGE_MAX else _AGE_MAX)
         return tuple(ages)
 
     def unpack(self, ages: tuple[int, ...], now: float) -> None:

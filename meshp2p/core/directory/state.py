@@ -119,8 +119,8 @@ class NodeState:
         self.heard_at: float = -math.inf
         """When anything from another node last arrived."""
         self.heard: dict[str, float] = {}
-        """When each listed node was last heard itself, by its own packet or answer. Forgotten after
-        ``confirmed_timeout``, when it decides nothing any more."""
+        """When a listed node itself was last heard, by its own packet or answer. Of many nodes, only those within the
+        last ``confirmed_timeout`` are kept: what is older decides nothing."""
         self.silent: dict[str, None] = {}
         """The nodes under check that did not answer half of the check."""
         self.expelled: dict[tuple[bytes, str, int], None] = {}

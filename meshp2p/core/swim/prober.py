@@ -16,6 +16,10 @@ from meshp2p.core.swim.membership import Membership
 
 __all__ = ["Prober", "Round"]
 
+HEARD_MAX = 64
+"""How many nodes have the time at which they were heard last, before those that were not heard recently are dropped.
+Chosen, not measured."""
+
 RELAYS_MAX = 1024
 """The maximum number of pings under way for other nodes; beyond it, requests are ignored. Chosen, not measured."""
 
@@ -85,7 +89,8 @@ class Prober:
         if target is None:
             return False
         state.counters.probes += 1
-        state.heard = {key: at for key, at in state.heard.items() if now - at < state.config.confirmed_timeout}
+        if len(state.heard) > HEARD_MAX:
+            state.heard = {key: at for key, at in state.heard.items() if now - at < state.config.confirmed_timeout}
         record = state.members.records[target]
         self._round = Round(self.next_sequence(), target, record.boot, state.address_of(record), now)
         state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target, now))
