@@ -1,9 +1,8 @@
 """The options of the protocol: what each does and how to choose it."""
 
-from __future__ import annotations
-
+# no `annotations` from `__future__`: all of these annotations would have to be compiled when a node starts
 import math
-from typing import Annotated, get_type_hints
+from typing import Annotated
 
 import msgspec
 
@@ -270,7 +269,7 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RANGES: dict[str, tuple[float, float]] = {
-    name: hint.__metadata__[0] for name, hint in get_type_hints(ProtocolConfig, include_extras=True).items()
+    name: hint.__metadata__[0] for name, hint in ProtocolConfig.__annotations__.items()
 }
 """The least and the greatest value of each option."""
 

@@ -27,14 +27,17 @@ async def resolve(seed: Address) -> tuple[Address, ...]:
 
     Raises ``OSError`` if there is none, ``ValueError`` if it is no valid host name. Cancel-safe.
     """
-    look_up = functools.partial(socket.getaddrinfo, seed.host, seed.port, type=socket.SOCK_DGRAM)
+    look_up = functools.partial(socket.getaddrinfo, port=seed.port, type=socket.SOCK_DGRAM)
     try:
-        answers = look_up(flags=socket.AI_NUMERICHOST)  # which asks no name server
+        # this asks no name server; bytes, since text would load the codec for international names
+        answers = look_up(seed.host.encode(), flags=socket.AI_NUMERICHOST)
         await trio.lowlevel.checkpoint()
     except socket.gaierror:
         try:
             # a limiter of its own: the agent may keep all of trio's workers busy
-            answers = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+            answers = await trio.to_thread.run_sync(
+                look_up, seed.host, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+            )
         except RuntimeError as error:
             raise OSError(f"no thread can be started: {error}") from error
     hosts: dict[str, None] = {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
+import msgspec
 import trio
 
 from meshp2p.core.instance import ListedInstance
@@ -41,8 +41,7 @@ PROGRESS_MAX: Final = 64
 """Progress reports that wait to be read; then the oldest is dropped. Chosen, not measured."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """A task: its payload as JSON text that was checked, and the requirements for the instance that does it."""
 
     text: bytes

@@ -50,15 +50,18 @@ class _Setting(NamedTuple):
     source: str
 
 
-def _kinds() -> dict[str, Any]:
-    """Return the type of each key: ``"port"``, ``"protocol.quorum"``."""
-    kinds = {name: kind for name, kind in typing.get_type_hints(NodeConfig).items() if name not in _GROUPS}
-    for group, shape in _GROUPS.items():
-        kinds |= {f"{group}.{name}": kind for name, kind in typing.get_type_hints(shape).items()}
-    return {"preset": str, **kinds}
+_OPTIONS: Final = (
+    "preset",
+    *(name for name in NodeConfig.__struct_fields__ if name not in _GROUPS),
+    *(f"{group}.{name}" for group, shape in _GROUPS.items() for name in shape.__struct_fields__),
+)
+"""All keys: ``"port"``, ``"protocol.quorum"``."""
 
 
-_KINDS: Final = _kinds()
+def _kind_of(key: str) -> Any:
+    """Return the type of an option."""
+    group, _, name = key.rpartition(".")
+    return str if key == "preset" else typing.get_type_hints(_GROUPS.get(group, NodeConfig))[name]
 
 
 def variable_of(key: str) -> str:
@@ -66,7 +69,7 @@ def variable_of(key: str) -> str:
     return PREFIX + key.replace(".", "_").upper()
 
 
-_KEYS: Final = {variable_of(key): key for key in _KINDS}
+_KEYS: Final = {variable_of(key): key for key in _OPTIONS}
 
 
 def load_config(
@@ -92,9 +95,9 @@ def load_config(
     file = path if path is not None else variables.get(_CONFIG_VARIABLE) or None
     settings = (_read_file(_find(file)) if file is not None else {}) | settings
     for name, value in options.items():
-        if name not in _KINDS and name not in _GROUPS:
+        if name not in _OPTIONS and name not in _GROUPS:
             allowed = ", ".join(("preset", *NodeConfig.__struct_fields__))
-            raise ConfigError(f"unknown option {name!r}:{_suggest(name, _KINDS)} expected one of {allowed}")
+            raise ConfigError(f"unknown option {name!r}:{_suggest(name, _OPTIONS)} expected one of {allowed}")
         if name in _GROUPS:  # given as a whole
             settings = {key: one for key, one in settings.items() if not key.startswith(f"{name}.")}
         settings[name] = _Setting(value, "an argument")
@@ -171,7 +174,7 @@ def _read_environment(variables: Mapping[str, str], *, is_strict: bool) -> dict[
                 _warned.add(variable)
                 _log.warning("%s", problem)
             continue
-        settings[key] = _Setting(_parse(variable, text, _KINDS[key]), variable)
+        settings[key] = _Setting(_parse(variable, text, _kind_of(key)), variable)
     return settings
 
 
@@ -229,9 +232,9 @@ def _read_file(path: Path) -> dict[str, _Setting]:
         else:
             raise ConfigError(f"{name} = {_show(value)} in {source}: expected a table, [{name}]")
     for key, setting in settings.items():
-        if key not in _KINDS:
+        if key not in _OPTIONS:
             raise ConfigError(
-                f"unknown key {key!r} in {source}:{_suggest(key, _KINDS)} expected an option of a node, or one of"
+                f"unknown key {key!r} in {source}:{_suggest(key, _OPTIONS)} expected an option of a node, or one of"
                 " [protocol] or [limits]"
             )
         if key == "data_dir" and isinstance(setting.value, str) and setting.value:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
+
+import msgspec
 
 from meshp2p.core.message import IfAbsent, check_if_absent
 from meshp2p.errors import LocalProtocolError, UnknownMessage
@@ -365,7 +366,7 @@ class MeshNode(NodeView):
     def _traced(self, task: Task) -> Iterator[Task]:
         what = task.capability or task.profile or ""
         with self._node.tracing.sending("delegate", what, len(task.text)) as span:
-            yield dataclasses.replace(task, trace=span.trace)
+            yield msgspec.structs.replace(task, trace=span.trace)
 
     @contextlib.asynccontextmanager
     async def leadership(self, *, timeout: float | None = None) -> AsyncIterator[Lease]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from meshp2p.core.calls import Refused, SendReply, Why
 from meshp2p.core.directory.counters import MessageRefusal
@@ -20,8 +20,7 @@ from meshp2p.errors import LimitExceeded, MailboxFull, UnknownInstance
 __all__ = ["Accepting"]
 
 
-@dataclass(eq=False, repr=False)
-class Accepting:
+class Accepting(msgspec.Struct, eq=False):
     """Checks limits, gives each message its id, and answers when it is stored."""
 
     _state: NodeState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from meshp2p.core.calls import Acknowledged, CallReply, Done
 from meshp2p.core.directory.relay_selector import RelaySelector
@@ -18,8 +18,7 @@ TOLD_MAX = 4096
 """The maximum number of acknowledgements in one call. Chosen, not measured."""
 
 
-@dataclass(slots=True)
-class _Confirmation:
+class _Confirmation(msgspec.Struct):
     """An acknowledgement that is answered when ``left`` more holders know."""
 
     ticket: int

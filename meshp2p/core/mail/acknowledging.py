@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from meshp2p.core.calls import (
     Acknowledged,
@@ -34,8 +35,7 @@ from meshp2p.core.requests import Acknowledge
 __all__ = ["Acknowledging"]
 
 
-@dataclass(eq=False, repr=False)
-class Acknowledging:
+class Acknowledging(msgspec.Struct, eq=False):
     """Processes acknowledgements of agents, here or at the recipient's home, and those that homes send to this holder.
     An acknowledged message is never delivered again."""
 
@@ -47,7 +47,7 @@ class Acknowledging:
     _notifier: AckNotifier
     _ledger: Ledger
     _home_calls: HomeCalls
-    _unsure: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict, init=False)
+    _unsure: dict[str, dict[tuple[str, str], None]] = {}
     """By holder, the copies in mailboxes that may have been acknowledged elsewhere while this node, or the holder, was
     away, and about which the holder was not asked yet."""
 

@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from meshp2p.core.calls import CallReply, Deposit, Done, Parcel, Refused, Why
 from meshp2p.core.directory.keeping import StoreHandler, ignore_failure
@@ -32,8 +33,7 @@ DEPOSITS_MAX = 3
 """How many nodes a leaving node asks, one after another, to take over its messages. Chosen, not measured."""
 
 
-@dataclass(eq=False, repr=False)
-class Handover:
+class Handover(msgspec.Struct, eq=False):
     """Takes messages over from other nodes, and lets others take over from this one."""
 
     _state: NodeState
@@ -41,8 +41,8 @@ class Handover:
     _mailboxes: Mailboxes
     _ledger: Ledger
     _delivery: Delivery
-    _returning: dict[str, None] = field(default_factory=dict, init=False)
-    is_handing_over: bool = field(default=False, init=False)
+    _returning: dict[str, None] = {}
+    is_handing_over: bool = False
     """Whether this node leaves, and another is asked to take over."""
 
     # From others

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from meshp2p.core.calls import CallReply, CallRequest, ForwardAcknowledge, ForwardFetch, Refused, Why
 from meshp2p.core.directory.adoption import Adoption
@@ -15,8 +16,7 @@ from meshp2p.core.record import Record
 __all__ = ["HomeCalls"]
 
 
-@dataclass(eq=False, repr=False)
-class HomeCalls:
+class HomeCalls(msgspec.Struct, eq=False):
     """Lets the home answer. If it is gone, or cannot be reached, this node adopts a hosted recipient."""
 
     _state: NodeState

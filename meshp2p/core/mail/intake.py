@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from meshp2p.core.calls import Deliver, DeliverReply, Outcome, Parcel
@@ -27,8 +25,7 @@ class _Taking(Change):
     """Recipients whose mailbox had no room."""
 
 
-@dataclass(eq=False, repr=False)
-class Intake:
+class Intake(msgspec.Struct, eq=False):
     """Puts copies into mailboxes, in order and each once, and wakes the reads that wait for them."""
 
     _state: NodeState

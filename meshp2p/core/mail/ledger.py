@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -51,15 +50,14 @@ class Change(msgspec.Struct):
     """Messages that were put into mailboxes, by recipient."""
 
 
-@dataclass(eq=False, repr=False)
-class Ledger:
+class Ledger(msgspec.Struct, eq=False):
     """Applies changes and writes them. It is the only place that reverts one."""
 
     _state: NodeState
     _outbox: Outbox
     _mailboxes: Mailboxes
     _notifier: AckNotifier
-    _acknowledging: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _acknowledging: set[tuple[str, str]] = set()
 
     def is_acknowledging(self, recipient: str, message_id: str) -> bool:
         """Return whether the acknowledgement of this copy is being written, and may still be reverted."""

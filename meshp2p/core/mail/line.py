@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from meshp2p.core.mail.outgoing import Outgoing
 
 __all__ = ["RecipientQueue"]
 
 
-@dataclass(slots=True)
-class RecipientQueue:
+class RecipientQueue(msgspec.Struct):
     """The copies for one recipient that are not final, by number, in order.
 
     ``waiting`` are to be delivered; ``delivered`` are at ``home``, the recipient's home and its boot. ``refusals``
@@ -18,8 +17,8 @@ class RecipientQueue:
     blocked for a while.
     """
 
-    waiting: dict[int, Outgoing] = field(default_factory=dict)
-    delivered: dict[int, Outgoing] = field(default_factory=dict)
+    waiting: dict[int, Outgoing] = {}
+    delivered: dict[int, Outgoing] = {}
     home: tuple[str, int] | None = None
     refusals: int = 0
     is_blocked: bool = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+import msgspec
 
 from meshp2p.core.calls import CallReply, Parcel, Passed, Refused
 from meshp2p.core.directory.relay_selector import RelaySelector
@@ -30,15 +31,13 @@ class PeerCaller(Protocol[_Request]):
         """Note the outcome of a request. Without ``is_latest``, a later one sent the same again."""
 
 
-@dataclass(slots=True)
-class _Queue:
+class _Queue(msgspec.Struct):
     attempt: int = 0
     failures: int = 0
     is_calling: bool = False
 
 
-@dataclass(eq=False, repr=False)
-class PeerQueues(Generic[_Request]):
+class PeerQueues(msgspec.Struct, Generic[_Request], eq=False):
     """Calls to other nodes, one under way at a time for each. What comes up meanwhile goes with the next, so batches
     grow with the load.
 
@@ -51,7 +50,7 @@ class PeerQueues(Generic[_Request]):
     _relay_selector: RelaySelector
     _timer: Timer
     _caller: PeerCaller[_Request]
-    _queues: dict[str, _Queue] = field(default_factory=dict, init=False)
+    _queues: dict[str, _Queue] = {}
 
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._queues

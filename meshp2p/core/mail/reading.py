@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -24,18 +23,17 @@ TURN_SECONDS = 5.0
 or is not the home any more. Chosen, not measured."""
 
 
-@dataclass(eq=False, repr=False)
-class MailboxReader:
+class MailboxReader(msgspec.Struct, eq=False):
     """Answers reads, and lets those wait that find nothing."""
 
     _state: NodeState
     _mailboxes: Mailboxes
     _home_calls: HomeCalls
-    _waits: dict[str, dict[int, tuple[str, int]]] = field(default_factory=dict, init=False)
+    _waits: dict[str, dict[int, tuple[str, int]]] = {}
     """Reads that wait here, by recipient and ticket: after which message, and for how many."""
-    _waits_elsewhere: set[int] = field(default_factory=set, init=False)
+    _waits_elsewhere: set[int] = set()
     """Tickets of reads that wait at the recipient's home."""
-    wait_count: int = field(default=0, init=False)
+    wait_count: int = 0
     """How many reads wait here."""
 
     def fetch(self, ticket: int, request: Fetch, now: float) -> None:

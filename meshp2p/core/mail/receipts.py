@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from meshp2p.core.calls import ForwardStatus, StatusReply
@@ -19,8 +17,7 @@ from meshp2p.core.requests import AskStatus
 __all__ = ["Receipts"]
 
 
-@dataclass(eq=False, repr=False)
-class Receipts:
+class Receipts(msgspec.Struct, eq=False):
     """Answers from the outbox, or lets the node answer that accepted the message."""
 
     _state: NodeState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from meshp2p.core.calls import SendReply
 from meshp2p.core.directory.keeping import ignore_failure
@@ -18,13 +18,12 @@ from meshp2p.core.record import State
 __all__ = ["CopyFinalizer"]
 
 
-@dataclass(eq=False, repr=False)
-class CopyFinalizer:
+class CopyFinalizer(msgspec.Struct, eq=False):
     """Makes copies final that will not be acknowledged, and answers senders once the outcome of all copies is known."""
 
     _state: NodeState
     _outbox: Outbox
-    _unanswered: dict[str, tuple[int, SendReply]] = field(default_factory=dict, init=False)
+    _unanswered: dict[str, tuple[int, SendReply]] = {}
     """By id, accepted messages whose sender waits for the answer: its ticket and the answer."""
 
     # Copies
