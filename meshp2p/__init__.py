@@ -226,6 +226,9 @@ if not TYPE_CHECKING:  # type checkers refuse names that do not exist
             value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
         finally:
             if is_collecting:
+                if not gc.get_freeze_count():  # else this would undo a freeze of the program
+                    gc.freeze()
+                    gc.unfreeze()  # all objects are in the oldest generation now, without a collection
                 gc.enable()
         return value
 

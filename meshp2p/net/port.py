@@ -220,12 +220,10 @@ def _is_this_machine(stream: trio.abc.Stream, host: str) -> bool:
 
 def host_of(stream: trio.abc.Stream) -> str:
     """Return the address of the other machine, empty if it has none or is gone already."""
-    if isinstance(stream, _Peekable):
-        return stream.peer_host
-    if isinstance(stream, trio.SocketStream):
+    if isinstance(stream, trio.SocketStream):  # first: to check for a protocol takes longer
         try:
             name = stream.socket.getpeername()
             return str(name[0]).removeprefix("::ffff:") if isinstance(name, tuple) else ""
         except OSError:
-            pass
-    return ""
+            return ""
+    return stream.peer_host if isinstance(stream, _Peekable) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import re
@@ -194,6 +195,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.mdns if self.beacon is None else self.beacon
 
 
+@functools.lru_cache(maxsize=1024)  # a node asks this about each member every second
 def is_loopback(host: str) -> bool:
     """Return whether a literal address, or ``localhost``, can be reached only from this machine."""
     try:

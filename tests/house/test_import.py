@@ -35,6 +35,28 @@ def test_the_client_does_not_load_the_node() -> None:
     assert {"meshp2p.core.machine", "meshp2p.net", "meshp2p.node.local_node", "meshp2p.threaded"}.isdisjoint(loaded)
 
 
+def test_loading_the_node_collects_no_garbage_and_unfreezes_nothing() -> None:
+    program = """
+import gc
+import trio
+
+collected = []
+gc.callbacks.append(lambda phase, info: collected.append(info["generation"]))
+gc.collect()
+collected.clear()
+from meshp2p import open_node
+tracked = [[] for _ in range(10)]
+assert gc.isenabled()
+print(*collected)
+gc.freeze()
+from meshp2p import MeshClient
+assert gc.isenabled()
+print(gc.get_freeze_count() > 0)
+"""
+    process = subprocess.run([sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True)
+    assert process.stdout.splitlines() == ["", "True"]
+
+
 def test_each_name_is_loaded_from_where_type_checkers_see_it() -> None:
     """The table of lazy names says the same as the import statements that only type checkers read."""
     source = Path(meshp2p.__file__).read_text()
