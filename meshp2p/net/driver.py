@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import CallReply, CallRequest, Probe
+from meshp2p.core.calls import CallReply, CallRequest, DeliverReply, Probe
 from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.relay_selector import CallRoute
@@ -350,7 +350,7 @@ class Driver:
             self._nursery.start_soon(function, *arguments)
 
     def _conclude_call(self, call_id: int, outcome: CallReply | CallFailed | Call) -> None:
-        if isinstance(outcome, Call | CallFailed):
+        if isinstance(outcome, Call | CallFailed | DeliverReply):  # more messages may come until the next delivery
             self._start(self._call, call_id, outcome)
         elif self._nursery is not None:
             self._receive_reply(call_id, outcome)
