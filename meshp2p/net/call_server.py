@@ -35,6 +35,9 @@ _log = logging.getLogger("meshp2p.net")
 class PeerService(Router, Protocol):
     """The parts of this node that calls of other nodes use."""
 
+    has_woken_agent: bool
+    """Whether the last call answered a request of this node's agent."""
+
     def answer_call(self, body: bytes, sender: bytes, /) -> bytes | Awaitable[bytes]:
         """Return the reply to a call, or an awaitable of it. In a secured mesh ``sender`` is the machine at the other
         end of the connection, empty for a call that it passed on. Raises :class:`RemoteProtocolError`."""
@@ -112,6 +115,7 @@ class CallServer:
                 return
             if isinstance(reply, bytes):
                 connection.protocol.send_part(arrived.call, reply, is_last=True)  # sent with what else was answered
+                connection.gives_way |= service.has_woken_agent
                 return
             waiting = reply
         served = connection.served[arrived.call] = ServedCall(connection, arrived)

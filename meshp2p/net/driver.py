@@ -91,7 +91,9 @@ class Driver:
         self._sleep = trio.CancelScope()
         self._backlog: collections.deque[Effect] = collections.deque()
         self._is_performing = False
-        self._tickets = 0
+        self._tickets = self._resolved = 0
+        self.has_woken_agent: bool = False
+        """Whether the last call of another node answered a request of the agent."""
         self._conditions: dict[trio.Event, Callable[[], bool]] = {}
         self._sleepers: dict[trio.Event, float] = {}
         self._watches: dict[int, trio.CancelScope] = {}
@@ -214,10 +216,11 @@ class Driver:
             raise
 
     def _answer_request(self, request: CallRequest) -> bytes | Awaitable[bytes]:
-        ticket = self._next_ticket()
+        ticket, before = self._next_ticket(), self._resolved
         reply, effects = self.machine.receive_call(request, trio.current_time(), ticket)
         self.perform(effects)
         resolved = self._waiting[ticket][1]
+        self.has_woken_agent = self._resolved - before > len(resolved)
         reply = resolved[0] if resolved else reply
         if reply is None:
             return self._await_answer(ticket)
@@ -342,6 +345,7 @@ class Driver:
     def perform_resolve(self, effect: Resolve) -> None:
         waiting = self._waiting.get(effect.ticket)
         if waiting is not None:
+            self._resolved += 1
             waiting[1].append(effect.reply)
             waiting[0].set()
 

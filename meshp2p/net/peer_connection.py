@@ -71,13 +71,12 @@ class AskedCall:
         return part
 
     def handle_event(self, event: PartArrived | CallEnded | CallBroken) -> None:
-        match event:
-            case PartArrived(data=data):
-                self._parts.append(data)
-            case CallEnded():
-                self._has_ended = True
-            case CallBroken():
-                self._broken = event
+        if isinstance(event, PartArrived):
+            self._parts.append(event.data)
+        elif isinstance(event, CallEnded):
+            self._has_ended = True
+        else:
+            self._broken = event
         if self.on_news is not None:
             self.on_news()
 
@@ -93,14 +92,12 @@ class ServedCall:
     task waits for the reply any more."""
 
     def __init__(self, connection: PeerConnection, arrived: CallArrived) -> None:
-        peer = connection.peer
         self.connection: PeerConnection = connection
         self.id: int = arrived.call
         self.kind: CallKind = arrived.kind
-        self.source: str = arrived.source or (peer.id if peer is not None else "")
+        self.source: str = arrived.source or (connection.peer.id if connection.peer else "")
         self.body: bytes = arrived.body
-        seconds = arrived.seconds or float("inf")
-        self.deadline: float = trio.current_time() + seconds
+        self.deadline: float = trio.current_time() + (arrived.seconds or float("inf"))
         self.scope: trio.CancelScope = trio.CancelScope()
         self.has_ended: bool = False
         """The last part was sent."""
@@ -164,6 +161,8 @@ class PeerConnection:
         self._transport = stream if self._tls is None else self._tls.transport
         self._receive = partial(receive_some, stream) if self._tls is None else self._tls.receive_some
         self._fd = self._transport.socket.fileno() if isinstance(self._transport, trio.SocketStream) else None
+        self.gives_way: bool = False
+        """Whether tasks that are ready run before the replies that wait are sent."""
         self.why_barred: str = ""
         """Why calls of the other side are refused until the connection is closed."""
 
@@ -186,8 +185,8 @@ class PeerConnection:
     def is_usable(self) -> bool:
         """Return whether a call may be opened here. A connection on which a call had no answer is not used until a byte
         arrives, and one of a revoked node not at all."""
-        is_over = self.is_closed or self.is_retired or self.why_barred != ""
-        return not is_over and self.heard_at > self.silent_since and self.protocol.may_open
+        is_over = self.is_closed or self.is_retired or self.why_barred != "" or not self.protocol.may_open
+        return not is_over and self.heard_at > self.silent_since
 
     # Calls
 
@@ -313,8 +312,7 @@ class PeerConnection:
             self.retired.set()
             self._written.set()
             self.protocol.abandon()
-            asked, self.asked = self.asked, {}
-            for call in asked.values():
+            for call in list(self.asked.values()):
                 call.handle_event(CallBroken(self.why_closed))
 
     async def _read(self, on_event: OnEvent) -> None:
@@ -324,6 +322,9 @@ class PeerConnection:
                 self.heard_at = trio.current_time()
                 for event in protocol.receive_data(data):
                     self._handle_event(event, on_event)
+                for _ in range(2 * self.gives_way):  # after one round of tasks, which may begin with this one
+                    await trio.lowlevel.checkpoint()
+                self.gives_way = False
                 self._settle()
                 while protocol.is_clogged:
                     await self.wait_written()
@@ -343,8 +344,7 @@ class PeerConnection:
     def _handle_event(self, event: PeerEvent, on_event: OnEvent) -> None:
         match event:
             case PartArrived(call=call_id) | CallEnded(call=call_id):
-                call = self.asked.get(call_id)
-                if call is not None:
+                if (call := self.asked.get(call_id)) is not None:
                     call.handle_event(event)
             case CallReset(call=call_id, reason=reason, message=message):
                 call = self.asked.pop(call_id, None)

@@ -38,6 +38,7 @@ class Node:
         self.name = name
         self.boot = boot
         self.requests: list[bytes] = []
+        self.has_woken_agent = False
         self.senders: list[bytes] = []
         self.refused: list[Refusal] = []
         self.left = trio.Event()

@@ -308,6 +308,41 @@ async def test_a_call_that_was_made_at_once_is_made_again_in_the_time_left_if_it
         assert await one.peers.call(again) == Done()
 
 
+@pytest.mark.parametrize("has_woken", [True, False])
+async def test_whom_a_call_wakes_runs_before_the_reply_is_sent(has_woken: bool, nursery: trio.Nursery) -> None:
+    one, other = Node("a", 1), Node("b", 1)
+    other.has_woken_agent = has_woken
+    async with running(one, other):
+        for _ in range(20):  # tasks that are ready run in any order
+            told: list[str] = []
+            news = trio.Event()
+
+            async def agent(news: trio.Event = news, told: list[str] = told) -> None:
+                await news.wait()
+                told.append("agent")
+
+            def answer(_body: bytes, _sender: bytes = b"", news: trio.Event = news) -> bytes:
+                news.set()
+                return CODEC.encode(Done())
+
+            nursery.start_soon(agent)
+            other.answer_call = answer  # type: ignore[method-assign, assignment]
+            if not other.peers.connections:
+                assert await one.peers.call(call_to(other)) == Done()
+                continue
+            (connection,) = other.peers.connections
+            flush = connection.flush
+
+            def note(told: list[str] = told, connection: PeerConnection = connection) -> None:
+                if connection.protocol.has_output:
+                    told.append("reply")
+
+            connection.flush = lambda flush=flush, note=note: (note(), flush())[1]  # type: ignore[method-assign, misc]
+            assert await one.peers.call(call_to(other)) == Done()
+            connection.flush = flush  # type: ignore[method-assign]
+            assert told == (["agent", "reply"] if has_woken else ["reply", "agent"])
+
+
 async def test_an_answer_that_is_none_fails_a_call_that_was_made_at_once(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
