@@ -22,7 +22,7 @@ BUDGETS = {
     "discovery": 1050,
     "guard": 430,
     "http": 2440,
-    "net": 3201,
+    "net": 3202,
     "node": 5530,
     "recording": 1080,
     "simulation": 8912,

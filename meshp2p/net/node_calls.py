@@ -71,6 +71,7 @@ class NodeCalls:
         return True
 
     def _conclude(self, attempt: _Attempt, outcome: CallReply | CallFailed | Call) -> None:
+        attempt.asked.on_news = None  # or only the garbage collector would find both
         self._begun.pop(attempt)(outcome)
 
     async def call(self, call: Call) -> CallReply | CallFailed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -17,7 +18,7 @@ from meshp2p.net.call_server import UNREACHABLE_SECONDS
 from meshp2p.net.connections import IDLE_SECONDS
 from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import CallBroken, IncomingCall
-from meshp2p.net.peer_connection import PeerConnection
+from meshp2p.net.peer_connection import AskedCall, PeerConnection
 from meshp2p.net.peers import CALLERS_MAX
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import CallKind
@@ -248,6 +249,22 @@ async def test_a_call_is_made_at_once_only_on_an_open_connection(autojump_clock:
         assert await make_at_once(one, call_to(other)) == Done()
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         assert other.requests == [CODEC.encode(REQUEST)] * 2
+
+
+async def test_calls_that_were_made_at_once_leave_nothing_for_the_garbage_collector(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with wired("a", "b") as (_, (one, other)):
+        assert await one.peers.call(call_to(other)) == Done()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                assert await make_at_once(one, call_to(other)) == Done()
+            left = [one for one in gc.get_objects() if isinstance(one, AskedCall)]
+        finally:
+            gc.enable()
+        assert len(left) <= 1
 
 
 async def test_calls_that_were_made_at_once_end_when_their_own_time_is_over(
