@@ -224,8 +224,8 @@ def _check_request(request: CallRequest) -> None:  # one line for each
             _check_parcels(parcels)
         case Acknowledged(copies=copies, by=by):
             check_ids((by,) if by else ())
-            for recipient, message_id in copies:
-                check_id(recipient)
+            check_ids({recipient for recipient, _ in copies})
+            for _, message_id in copies:
                 _check_message_id(message_id)
         case ForwardFetch(recipient=recipient, after=after):
             check_id(recipient)

@@ -41,7 +41,8 @@ class Deadlines(Generic[_Key]):
             self._heap = [entry for entry in self._heap if self._is_live(entry[2])]
             heapq.heapify(self._heap)
             self._sweep_at = 2 * len(self._heap) + SLACK
-        self._timers.set_earlier(self._timer, max(now, deadline))
+        if self._heap[0][1] == self._count:  # else the timer is set for an earlier one
+            self._timers.set_earlier(self._timer, max(now, deadline))
 
     def pop_due(self, now: float) -> list[_Key]:
         """Remove and return the keys that are due at ``now``, the earliest first. Some of their items may be

@@ -73,7 +73,7 @@ class Handover(msgspec.Struct, eq=False):
                 continue
             if held is None:
                 held = outbox.create(message, recipients, parcel.seconds_left, wall_ms, now)
-                outbox.add(held, now)
+                outbox.take_over(held, now)
             else:
                 change.writes += outbox.extend(held, message, recipients, parcel.seconds_left, now)
             change.writes.append(outbox.row(held))

@@ -110,6 +110,10 @@ class Outbox:
         for recipient in outgoing.pending:
             self.line(recipient).wait(outgoing)
         self._expiries.add(outgoing.deadline, outgoing.message.id, now)
+
+    def take_over(self, outgoing: Outgoing, now: float) -> None:
+        """Hold a message that another node may have accepted."""
+        self.add(outgoing, now)
         self._note_maker(outgoing.message.id)
 
     def _note_maker(self, message_id: str) -> None:
@@ -192,11 +196,10 @@ class Outbox:
         forgot = self._finish(outgoing)
         if forgotten is not None:
             forgotten += forgot
-        settled = (
-            Delete(Table.SETTLED, outgoing.key + other.encode()) for other in outgoing.copies if other != recipient
-        )
-        receipts = (Delete(Table.RECEIPTS, oldest.key) for oldest in forgot)
-        return [Delete(Table.OUTGOING, outgoing.key), *settled, self.row(outgoing), *receipts]
+        key = outgoing.key
+        settled = [Delete(Table.SETTLED, key + other.encode()) for other in outgoing.copies if other != recipient]
+        receipts = [Delete(Table.RECEIPTS, oldest.key) for oldest in forgot]
+        return [Delete(Table.OUTGOING, key), *settled, self.row(outgoing), *receipts]
 
     def acknowledge(self, copies: Iterable[tuple[str, Outgoing]]) -> tuple[list[Write], list[Outgoing]]:
         """Make these copies, by recipient, acknowledged. Return the writes, and the messages whose receipts are now
@@ -308,7 +311,7 @@ class Outbox:
         number, wall_ms = int.from_bytes(key, "big"), self._state.wall_ms()
         outgoing = Outgoing.of(number, kept.message, kept.recipients, deadline, wall_ms)
         outgoing.restore(settled)
-        self.add(outgoing, now)
+        self.take_over(outgoing, now)
 
     def _restore_finished(self, key: bytes, kept: _Finished, now: float) -> None:
         if kept.message.id in self.by_id:

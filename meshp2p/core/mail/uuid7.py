@@ -40,15 +40,16 @@ class MessageIds:
         self._random = random
         self._time = 0
         self._count = 0xFFF
-        self._bits = 0
+        self._before_count = self._after_count = ""
 
     def next(self, unix_ms: int) -> str:
         if unix_ms <= self._time and self._count < 0xFFF:
             self._count += 1
         else:
             self._time, self._count = max(unix_ms, self._time + 1), 0
-            self._bits = self._node_bits << 30 | self._random.randrange(0, 1 << 30)
-        return uuid7(self._time, self._count << 62 | self._bits)
+            first = uuid7(self._time, self._node_bits << 30 | self._random.randrange(0, 1 << 30))
+            self._before_count, self._after_count = first[:15], first[18:]
+        return f"{self._before_count}{self._count:03x}{self._after_count}"
 
     def skip(self, message_id: str) -> None:
         """Continue after this id of an earlier process."""
