@@ -217,6 +217,5 @@ def _names(part: Any) -> tuple[str, ...]:
 @functools.cache
 def _is_part(kind: type) -> bool:
     """Whether objects of this type belong to the core and change: no records, messages or numbers."""
-    if issubclass(kind, msgspec.Struct):
-        return not kind.__struct_config__.frozen
-    return kind.__module__.startswith("meshp2p.core.") and not issubclass(kind, enum.Enum)
+    is_fixed = issubclass(kind, enum.Enum) or (issubclass(kind, msgspec.Struct) and kind.__struct_config__.frozen)
+    return kind.__module__.startswith("meshp2p.core.") and not is_fixed
