@@ -26,7 +26,7 @@ BUDGETS = {
     "node": 5530,
     "recording": 1080,
     "simulation": 8912,
-    "store": 1278,
+    "store": 1284,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,

@@ -32,7 +32,7 @@ _RECORD_BYTES: Final = 8
 """The size and the checksum before the writes of a record."""
 
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""How much of a file is read. A node writes less than a third of it."""
+"""How much of a file is read. A node writes about three quarters of it."""
 
 _Row = tuple[Table, bytes, bytes | None]
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -274,3 +274,23 @@ async def test_a_takeover_that_failed_leaves_deletes_of_what_the_store_may_have(
     again = Disk(tmp_path)
     assert again.rows == []
     again.close()
+
+
+@pytest.mark.parametrize(("is_deleted", "takeovers"), [(True, 2), (False, 6)])
+async def test_the_store_takes_over_a_journal_early_if_most_of_its_rows_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_deleted: bool, takeovers: int
+) -> None:
+    monkeypatch.setattr(message_writer, "JOURNAL_BYTES_MAX", 300_000)
+    monkeypatch.setattr(message_writer, "LOOK_BYTES", 100_000)
+    disk = await started(tmp_path)
+    disk.places.clear()
+    for number in range(600):
+        delete = Delete(Table.OUTGOING, put(number).key)
+        for write in (put(number, 1000), delete) if is_deleted else (put(number, 1000),):
+            await disk.make([(write,)])
+            with trio.fail_after(60):
+                while not disk.thread.is_idle:
+                    await trio.lowlevel.checkpoint()
+    assert disk.places.count(DISK) == takeovers
+    disk.kill()
+    assert len(keys_in(tmp_path)) == (0 if is_deleted else 600)
