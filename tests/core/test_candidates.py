@@ -92,6 +92,18 @@ def test_pauses_double_up_to_the_longest() -> None:
         assert 0.75 * expected <= pause <= 1.25 * expected
 
 
+def test_a_lone_node_tries_a_seed_that_may_be_starting_again_soon_and_other_addresses_later() -> None:
+    table = a_table()
+    table.offer("seed", (an_address(1),), None, 0.0)
+    table.offer("mdns", (an_address(2),), None, 0.0)
+    assert len(table.choose_due(0.0, 2, without=never)) == 2
+    for number in (1, 2):
+        table.conclude(an_address(number), None, 0.0, is_alone=True)
+    seed, other = table
+    assert seed.next_dial <= 1.25 * 0.4 * CONFIG.dial_interval_min
+    assert other.next_dial >= 0.75 * 2 * CONFIG.dial_interval_min
+
+
 def fail_until(table: Candidates, end: float, now: float = 0.0) -> float:
     """Dial the only address in vain whenever it is due; the pause after the last dial."""
     while (due := table.next_dial(without=never)) is not None and due < end:
