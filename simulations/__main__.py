@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     sweeping = commands.add_parser("sweep", help="run many seeds of a scenario")
     sweeping.add_argument("--seeds", type=int, default=100, help="number of seeds (default: 100)")
     sweeping.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    sweeping.add_argument(
+        "--varied", action="store_true", help="choose seeds whose schedules differ, of eight times as many"
+    )
     where = sweeping.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster at tcp://HOST:PORT")
@@ -127,7 +130,15 @@ def _sweep(given: argparse.Namespace) -> int:
     options = Options(seed=given.first, nodes=given.nodes, duration=given.duration)
     with contextlib.ExitStack() as stack:
         spread = None if given.scheduler is None else stack.enter_context(_open_cluster(given.scheduler)).map
-        outcome = sweep(given.scenario, options, given.seeds, jobs=given.jobs, spread=spread, progress=progress)
+        outcome = sweep(
+            given.scenario,
+            options,
+            given.seeds,
+            jobs=given.jobs,
+            is_varied=given.varied,
+            spread=spread,
+            progress=progress,
+        )
     if is_terminal:
         print(file=sys.stderr)
     replays = write_failures(outcome, options, given.failures) if outcome.failures else []

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import msgspec
 
+from meshp2p.errors import ConfigError
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.replay import write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Result, run
 from simulations.ablations.safeguards import ablation
 from simulations.jobs import map_in_processes
+from simulations.varied_seeds import varied_seeds
 
 __all__ = ["Seed", "Spread", "Sweep", "run_seed", "sweep"]
 
@@ -83,7 +85,7 @@ def run_seed(scenario: str, options: Options) -> Seed:
         return Seed(options.seed, None, f"{type(error).__name__}: {error}")
 
 
-Work = tuple[str, Options, range]
+Work = tuple[str, Options, Sequence[int]]
 """A scenario, its options, and the seeds of one chunk."""
 
 Spread = Callable[[Callable[[Work], list[Seed]], list[Work]], Iterator[list[Seed]]]
@@ -95,7 +97,7 @@ def _run_chunk(work: Work) -> list[Seed]:
     return [run_seed(scenario, msgspec.structs.replace(options, seed=seed)) for seed in seeds]
 
 
-def _chunks(scenario: str, options: Options, seeds: range) -> Iterator[Work]:
+def _chunks(scenario: str, options: Options, seeds: Sequence[int]) -> Iterator[Work]:
     for begin in range(0, len(seeds), CHUNK):
         yield scenario, options, seeds[begin : begin + CHUNK]
 
@@ -106,17 +108,22 @@ def sweep(
     count: int,
     *,
     jobs: int = 1,
+    is_varied: bool = False,
     spread: Spread | None = None,
     progress: Callable[[int, Sequence[Seed]], None] | None = None,
 ) -> Sweep:
-    """Run ``count`` seeds from ``options.seed`` on, on so many processes, or wherever ``spread`` runs them.
+    """Run ``count`` seeds from ``options.seed`` on, on so many processes, or wherever ``spread`` runs them. With
+    ``is_varied`` they are chosen by :func:`varied_seeds`.
 
     ``progress`` receives how many are done, and those of them that failed. Raises
     :class:`~meshp2p.errors.ConfigError` for impossible options, before a seed runs.
     """
     build_schedule(scenario, options)
     outcome = Sweep(scenario, options.seed)
-    work = list(_chunks(scenario, options, range(options.seed, options.seed + count)))
+    if is_varied and scenario != "swarm":
+        raise ConfigError(f"--varied: expected the scenario 'swarm', not {scenario!r}")
+    seeds = varied_seeds(options, count) if is_varied else range(options.seed, options.seed + count)
+    work = list(_chunks(scenario, options, seeds))
     began = time.perf_counter()
     failed: list[Seed] = []
     for chunk in map_in_processes(_run_chunk, work, jobs) if spread is None else spread(_run_chunk, work):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ import pytest
 from meshp2p.simulation.replay import write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import run
+from meshp2p.simulation.swarm import draw_swarm
 from simulations.__main__ import main
 from simulations.ablations.safeguards import ablation
 from simulations.regressions import read_regressions, run_regression
 from simulations.sweep import CHUNK, sweep
+from simulations.varied_seeds import CANDIDATES, varied_seeds
 
 
 def test_a_sweep_of_well_seeds_ends_with_status_0_and_reports(
@@ -121,3 +124,32 @@ def test_what_does_not_fail_is_not_shrunk(tmp_path: Path, capsys: pytest.Capture
 def test_what_was_mended_stays_mended(regression: object) -> None:
     result = run_regression(regression)  # type: ignore[arg-type]
     assert result.violations == ()
+
+
+# Seeds that are chosen
+
+
+def pairs_of(seeds: list[int]) -> set[tuple[str, str]]:
+    """The pairs of kinds of faults that the schedules of these seeds have."""
+    drawn = (draw_swarm(seed, nodes=5, duration=40.0) for seed in seeds)
+    kinds = (sorted({type(fault).__name__ for fault in schedule.faults}) for schedule in drawn)
+    return {pair for names in kinds for pair in combinations(names, 2)}
+
+
+def test_varied_seeds_combine_more_than_consecutive_ones() -> None:
+    options = Options(seed=100, nodes=5, duration=40.0)
+    chosen = varied_seeds(options, 20)
+    assert chosen == varied_seeds(options, 20)
+    assert [(seed - 100) // CANDIDATES for seed in chosen] == list(range(20))
+    assert len(pairs_of(chosen)) > 1.5 * len(pairs_of(list(range(100, 120))))
+
+
+def test_a_varied_sweep_runs_the_chosen_seeds_of_the_swarm() -> None:
+    options = Options(seed=8, nodes=3, duration=10.0)
+    outcome = sweep("swarm", options, 2, is_varied=True)
+    assert [seed.seed for seed in outcome.seeds] == varied_seeds(options, 2)
+
+
+def test_only_seeds_of_the_swarm_are_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--varied", "--scenario", "crash"]) == 2
+    assert "--varied: expected the scenario 'swarm', not 'crash'" in capsys.readouterr().err
