@@ -104,6 +104,11 @@ CASES: dict[str, Case] = {
         12,
         lambda seed: _calm(seed, Crash(begin=15 + seed % 10 / 10, node="n05"), wire=False),
     ),
+    "dying": Case(
+        "a process dies, and for a moment its kernel accepts connections and breaks them",
+        6,
+        lambda seed: _calm(seed, Crash(begin=15 + seed % 10 / 10, node="n05", lingers=0.02), wire=False),
+    ),
     "cut": Case(
         "two halves are cut from one another for half a minute",
         12,
@@ -185,7 +190,7 @@ def _figures(case: str, results: list[Result]) -> Iterator[Figure]:
         if count:
             yield Figure(case, name, round(count / node_seconds, 4))
     detections = [seconds for result in results for seconds in result.detections]
-    if case in ("silent", "killed"):
+    if case in ("silent", "killed", "dying"):
         yield Figure(case, "seconds until a crash is known, median", round(statistics.median(detections), 3))
         yield Figure(case, "seconds until a crash is known, worst", round(max(detections), 3))
     if case == "revoked":

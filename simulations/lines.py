@@ -25,7 +25,7 @@ BUDGETS = {
     "net": 3202,
     "node": 5530,
     "recording": 1080,
-    "simulation": 8912,
+    "simulation": 9127,
     "store": 1284,
     "testing": 1850,
     "threaded": 1700,

@@ -96,7 +96,7 @@ class Attackers:
         )
         record = victim.running.own
         incarnation = record.incarnation + self._random.choice((0, 0, 1, 5))
-        match self._random.randrange(0, 7):
+        match self._random.randrange(0, 8):
             case 0:
                 return signer.sign_rumour(Rumour(victim.id, incarnation, State.LEFT, victim.id))
             case 1:
@@ -111,6 +111,9 @@ class Attackers:
                 stolen = Record(*(getattr(record, name) for name in Record.__struct_fields__))
                 stolen = msgspec.structs.replace(stolen, incarnation=incarnation + 1, addresses=(liar.address,))
                 return signer.sign_record(stolen)
+            case 6:  # no process has come that far, so each claim is a new one
+                incarnation += self._random.randrange(1, 1000)
+                return security.signer.sign_rumour(Rumour(victim.id, incarnation, State.SUSPECT, liar.id))
             case _:
                 state = self._random.choice((State.SUSPECT, State.DEAD))
                 return security.signer.sign_rumour(Rumour(victim.id, record.incarnation, state, liar.id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply
 from meshp2p.core.directory.keeping import KeptState
-from meshp2p.core.effects import CallFailed, Send, WatchOpened
+from meshp2p.core.effects import CallFailed, Failure, Send, WatchOpened
 from meshp2p.core.machine import Machine
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.record import Record
@@ -57,6 +58,8 @@ class Computer:
         self._is_direct = True
         self._inbox = ArrivalQueue(engine, self._may_serve, random.Random(f"{seed}/{key}/service").random)
         self._stored_at = 0.0
+        self.lingers_until: float = -math.inf
+        """Until when the kernel accepts connections for a process that has died."""
         self._store_draw = random.Random(f"{seed}/{key}/store").random
         network.attach(address, self)
 
@@ -181,10 +184,16 @@ class Computer:
         """Receive a call."""
         if self.is_dark:
             return
-        if self.machine is None:
+        if self.machine is None and self._engine.now < self.lingers_until:
+            self._break(exchange)
+        elif self.machine is None:
             self._network.refuse(exchange, self)
         else:
             self._arrive(self._receive_call, exchange)
+
+    def _break(self, exchange: CallInProgress) -> None:
+        """Break the connection of a call, as the kernel of a process that has died does."""
+        self._network.reply(exchange, self, CallFailed(Failure.UNREACHABLE, "connection reset"), exchange.cause)
 
     def handle_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         """Receive the result of a call of this host."""

@@ -10,14 +10,13 @@ from typing import Any
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, Pong
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.datagrams import Datagram, Ping
+from meshp2p.core.datagrams import Datagram, Gossip, Ping
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
     CallFailed,
     Effect,
     Emit,
-    Failure,
     Persist,
     Resolve,
     Send,
@@ -138,8 +137,7 @@ class Host(SecuredComputer):
         self._note(What.STOP, "", "silent" if is_silent else "killed", cause)
         for action, arguments, _ in self._inbox.clear():
             if action == self._receive_call and not is_silent:
-                broken = CallFailed(Failure.UNREACHABLE, "connection reset")
-                self._network.reply(arguments[0], self, broken, arguments[0].cause)
+                self._break(arguments[0])
 
     def leave(self, cause: int = 0) -> None:
         """Leave the mesh. The caller stops the process when it has left."""
@@ -360,6 +358,8 @@ class Host(SecuredComputer):
             self._watcher.tells(self, datagram.items)
         if type(datagram.body) is Ping:
             self._watcher.pinged(self, datagram.body)
+        elif type(datagram.body) is Gossip:
+            self._watcher.gossips(self, effect)
         if self.is_watched:
             self._watcher.sent(self, effect)
         self._network.send(self, effect, self._cause)

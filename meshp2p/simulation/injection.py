@@ -103,6 +103,7 @@ class Injector:
         match fault:
             case faults.Crash():
                 self._addresses[host.key] = host.address
+                host.lingers_until = self._engine.now + fault.lingers
                 world.stop_host(host, is_silent=fault.is_silent, cause=cause)
                 return lambda cause: self._restart(fault, host, life, cause)
             case faults.Leave():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from meshp2p.core.calls import CallReply, Done, FetchReply, Refused, SendReply, Why
-from meshp2p.core.message import Message
-from meshp2p.core.requests import Acknowledge, Fetch, Request, SendMessage
+from meshp2p.core.calls import CallReply, Done, FetchReply, Refused, SendReply, StatusReply, Why
+from meshp2p.core.message import IfAbsent, Message
+from meshp2p.core.requests import Acknowledge, AskStatus, Fetch, Request, SendMessage
 from meshp2p.errors import LimitExceeded, LocalProtocolError, MailboxFull, StoreFull
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.host import Host
@@ -33,6 +33,12 @@ ACKNOWLEDGED_SHARE = 0.8
 """The share of messages that an agent acknowledges. It must see the others again. Chosen, not measured."""
 
 
+AGAIN_SHARE = 0.3
+"""The share of acknowledgements that are sent twice. Chosen, not measured."""
+
+ASKED_BEHIND = 5
+"""With each message that a node accepted, its agent asks what became of the one so many before it."""
+
 _NAMES = {Why.STORE_FULL: StoreFull.__name__, Why.MAILBOX_FULL: MailboxFull.__name__}
 
 
@@ -52,6 +58,9 @@ class SimulatedMail:
         self._agents = agents
         self._watcher = watcher
         self._draw = random.Random(f"{seed}/mail")
+        self._again_draw = random.Random(f"{seed}/acknowledged again")
+        self._accepted: dict[tuple[str, int], list[Letter]] = {}
+        """What each process accepted."""
         self._size_draw = random.Random(f"{seed}/payloads")
         self._tickets: dict[int, Callable[[CallReply], None]] = {}
         self._count = FIRST_TICKET
@@ -107,13 +116,29 @@ class SimulatedMail:
                 )
                 self._oracle.letters[letter.id] = letter
                 self._watcher.accepted(host, letter)
+                self._ask_status(host, life, letter)
             elif isinstance(reply, Refused):
                 self._watcher.refused(host, plan.target, len(payload), _NAMES.get(reply.why, ""))
 
-        message = SendMessage(plan.source, plan.target or None, "Notification", "", payload)
+        if_absent: IfAbsent = "queue" if plan.waits else "refuse"
+        message = SendMessage(plan.source, plan.target or None, "Notification", "", payload, if_absent=if_absent)
         refusal = self._ask(host, message, answered)
         if isinstance(refusal, MailboxFull | LimitExceeded):
             self._watcher.refused(host, plan.target, len(payload), type(refusal).__name__)
+
+    def _ask_status(self, host: Host, life: int, letter: Letter) -> None:
+        """Ask the node that accepted this message about one that it accepted before."""
+        accepted = self._accepted.setdefault((host.key, life), [])
+        accepted.append(letter)
+        if len(accepted) <= ASKED_BEHIND:
+            return
+        earlier = accepted[-1 - ASKED_BEHIND]
+
+        def answered(reply: CallReply) -> None:
+            if isinstance(reply, StatusReply):
+                self._watcher.status_shown(host, earlier, reply.receipts)
+
+        self._ask(host, AskStatus(earlier.id), answered)
 
     def _payload(self, plan: MailPlan) -> bytes:
         """Return a unique payload, with a size whose logarithm is evenly distributed."""
@@ -170,9 +195,10 @@ class SimulatedMail:
                 for message_id in chosen:
                     self._oracle.acknowledged.setdefault((recipient, message_id), self._oracle.engine.now)
 
-        self._watcher.acknowledges(recipient, chosen)
-        if self._ask(host, Acknowledge(recipient, chosen), answered) is not None:
-            self._watcher.was_acknowledged(recipient, chosen, None)
+        for _ in range(1 + (self._again_draw.random() < AGAIN_SHARE)):
+            self._watcher.acknowledges(recipient, chosen)
+            if self._ask(host, Acknowledge(recipient, chosen), answered) is not None:
+                self._watcher.was_acknowledged(recipient, chosen, None)
 
     def _host_of(self, recipient: str) -> Host | None:
         """Return the host where the recipient reads: its own node, or the one that it uses now."""

@@ -82,6 +82,8 @@ class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """An agent ``source`` that sends a message every ``every`` seconds from ``at`` until ``until``: to ``target``, or
     to all if that is empty. The first running node of ``nodes`` accepts it.
 
+    With ``waits``, messages may wait for a target that is dead and may come back.
+
     Payloads have up to ``bytes_max`` bytes, and as many of them are between 10 and 100 bytes as between 10 and 100 KB.
     0: a few bytes.
     """
@@ -93,6 +95,7 @@ class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     until: float = 0.0
     every: float = 1.0
     bytes_max: int = 0
+    waits: bool = False
 
 
 class MapPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
-from meshp2p.core.message import Message
+from meshp2p.core.message import CopyReceipt, Message
 from meshp2p.core.record import Item
 from meshp2p.errors import Refusal
 from meshp2p.simulation.letter import Letter, MailboxRead
@@ -30,6 +30,7 @@ class Watcher(Generic[AHost]):
     sent: Callable[[AHost, Send], None]
     heard: Callable[[AHost, Datagram], None]
     pinged: Callable[[AHost, Ping], None]
+    gossips: Callable[[AHost, Send], None]
     tells: Callable[[AHost, tuple[Item, ...]], None]
     told: Callable[[AHost, tuple[Item, ...]], None]
     opened: Callable[[AHost, bytes, Datagram], None]
@@ -48,6 +49,7 @@ class Watcher(Generic[AHost]):
     was_answered: Callable[[AHost, MailboxRead, tuple[Message, ...]], None]
     acknowledges: Callable[[str, tuple[str, ...]], None]
     was_acknowledged: Callable[[str, tuple[str, ...], CallReply | None], None]
+    status_shown: Callable[[AHost, Letter, tuple[CopyReceipt, ...]], None]
     was_read: Callable[[str, tuple[Message, ...], float], None]
 
     def event(self, host: AHost, event: Event) -> None:

@@ -15,12 +15,14 @@ from tests.simulation.simulated import a_mesh
 MUTANTS = {mutant.name: mutant for mutant in read_mutants()}
 
 CAUGHT = {
+    "accusation-limit": ("accusations-are-not-limited", "accuser", 0),
     "accusations": ("new-process-pays-for-the-old-one", "home-returns", 0),
     "agent-news": ("agents-miss-changes-of-leader", "early-agents", 0),
     "ages": ("age-is-rounded-down", "homes", 1),
     "comparing": ("other-half-of-a-comparison-is-lost", "maps-apart", 0),
     "farewells": ("leaver-looks-alive-in-a-sync", "seed-leaves", 0),
     "patience": ("patience-for-ever", "well-again", 0),
+    "listeners": ("gossip-to-the-silent", "partition", 0),
     "lookups": ("question-takes-an-older-answer", "looked-up", 0),
     "detours": ("detour-for-ever", "detour-ends", 0),
     "dials": ("candidate-failures-are-never-reset", "late-seed", 0),
@@ -33,6 +35,7 @@ CAUGHT = {
     "mail-kept": ("mail-on-disk-expires-at-once", "sender-dies", 0),
     "mail-room": ("mailbox-bytes-leak", "small-mailboxes", 0),
     "reading-on": ("reading-on-begins-anew", "small-reads", 0),
+    "receipts": ("a-status-is-dated-by-the-acceptance", "mail", 0),
     "returns": ("unreached-node-returns-as-often", "walled", 0),
     "rivals": ("announced-while-asking-rivals", "twin", 0),
     "heartbeats": ("last-heartbeat-follows-the-clock", "set-back", 0),

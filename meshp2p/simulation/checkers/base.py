@@ -13,7 +13,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
-from meshp2p.core.message import Message
+from meshp2p.core.message import CopyReceipt, Message
 from meshp2p.core.record import Item
 from meshp2p.errors import Refusal
 from meshp2p.simulation.computer import OBSERVERS_MAX
@@ -89,6 +89,9 @@ class Checker:
     def pinged(self, host: Host, ping: Ping) -> None:
         """A host sends a ping."""
 
+    def gossips(self, host: Host, effect: Send) -> None:
+        """A host sends a datagram of gossip alone, to a node that it chose for that."""
+
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
         """A host sends gossip, of one item or more."""
 
@@ -124,6 +127,9 @@ class Checker:
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
         """An agent read its mailbox. ``asked_at`` is when it asked."""
+
+    def status_shown(self, host: Host, letter: Letter, receipts: tuple[CopyReceipt, ...]) -> None:
+        """The node that accepted a message answered what became of its copies; empty if it does not know any more."""
 
     def refused(self, host: Host, target: str, size: int, why: str) -> None:
         """A node refused to accept a message of ``size`` bytes for ``target``, or for all if that is empty. ``why`` is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from meshp2p.core.address import Address
@@ -62,6 +63,10 @@ WATCHED_AFTER = 30.0
 the nodes must have met before. Chosen, not measured."""
 
 
+RELAY_FAILED_SECONDS = 10.0
+"""For so long after a failed call a node is no relay."""
+
+
 class Watching(Checker):
     """A watch connection that cannot be opened is retried at growing intervals. If all is well, the current process of
     each node is watched by the nodes before it in the ring."""
@@ -105,16 +110,39 @@ class Watching(Checker):
 
 class Detours(Checker):
     """A call goes through a relay only until the direct path was tried again and worked: for ``DIRECT_RETRY_MAX`` after
-    the last obstacle, and then for the duration of the call that tries it."""
+    the last obstacle, and then for the duration of the call that tries it. The first relay for a node is one of those
+    that this node watches, unless a call to both of them just failed."""
 
     name = "detours"
 
     def prepare(self) -> None:
         self._tried_at: dict[tuple[str, int, str], float] = {}
+        self._relayed: dict[tuple[str, int, str], None] = {}
+        self._failed_at: dict[tuple[str, int, str], float] = {}
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        if isinstance(reply, CallFailed) and effect.node_id:
+            self._failed_at[host.key, host.life, effect.node_id] = self.oracle.engine.now
+
+    def _check_relay(self, host: Host, target: str, relay: str) -> None:
+        key = (host.key, host.life, target)
+        ring = sorted((each.id for each in host.listed.values() if each.is_node), key=str.encode)
+        if key in self._relayed or target not in ring:
+            return
+        self._relayed[key] = None
+        place = ring.index(target)
+        watched = [ring[(place + distance) % len(ring)] for distance in (1, 2)]
+        since = self.oracle.engine.now - RELAY_FAILED_SECONDS
+        failed = [
+            one == host.id or self._failed_at.get((host.key, host.life, one), -math.inf) >= since for one in watched
+        ]
+        if relay not in watched and not all(failed):
+            self.violated(host, f"calls {target} through {relay} first, and it watches {' and '.join(watched)}")
 
     def calls(self, host: Host, effect: Call) -> None:
         if not effect.target:
             return
+        self._check_relay(host, effect.target, effect.node_id)
         oracle = self.oracle
         now = oracle.engine.now
         due = oracle.disturbed_at + DIRECT_RETRY_MAX

@@ -1,4 +1,4 @@
-"""What a node concludes from what others say of themselves: that they leave, and that they are slow."""
+"""What a node concludes from what others say of themselves: that they leave, and that they are slow; whom it tells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from meshp2p.core.calls import CallReply, SyncReply
 from meshp2p.core.datagrams import Ping
 from meshp2p.core.directory.patience import RETURN_SECONDS
-from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import (
     Event,
     InstanceDied,
@@ -16,11 +16,12 @@ from meshp2p.core.events import (
     InstanceRecovered,
     InstanceSuspected,
 )
+from meshp2p.core.record import State, tag_of
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import EndingFault, Fault
+from meshp2p.virtual.faults import EndingFault, Fault, Partition
 
-__all__ = ["Farewells", "PatienceChecker"]
+__all__ = ["Farewells", "ListenerChecker", "PatienceChecker"]
 
 
 class Farewells(Checker):
@@ -39,6 +40,50 @@ class Farewells(Checker):
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, InstanceJoined) and self._left.get((host.key, event.id)) == event.record.boot:
             self.violated(host, f"lists {event.id}, which has told it that it leaves")
+
+
+JUST = 0.2
+"""A node that was heard so many seconds ago has not failed a check since. Chosen, not measured."""
+
+_CLEAR = EndingFault | Partition
+
+
+class ListenerChecker(Checker):
+    """A node chooses no suspect for a round of gossip if it just heard another node that it does not suspect. Otherwise
+    most gossip on the small side of a cut would be lost. It is checked if there was nothing but cuts and processes that
+    ended."""
+
+    name = "listeners"
+    watches: tuple[type, ...] = (InstanceSuspected, InstanceRecovered, InstanceDied, InstanceJoined)
+
+    def prepare(self) -> None:
+        self._suspected_at: dict[tuple[str, str], float] = {}
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, InstanceSuspected):
+            self._suspected_at[host.key, event.record.id] = host.now
+        elif isinstance(event, InstanceEvent):
+            self._suspected_at.pop((host.key, event.record.id), None)
+
+    def gossips(self, host: Host, effect: Send) -> None:
+        listed = host.listed
+        target = listed.get(self.oracle.network.key_at(effect.address) or "")
+        if target is None or target.state is not State.SUSPECT or host.number >= OBSERVERS_MAX or host.is_leaving:
+            return
+        oracle = self.oracle
+        if oracle.network.impairments or not all(isinstance(fault, _CLEAR) for fault in oracle.all_faults):
+            return  # it may hear nodes that do not answer it
+        if self._suspected_at.get((host.key, target.id), host.now) >= host.now:
+            return  # it was chosen before this node suspected it
+        items = effect.datagram.items
+        if len(items) < 2 or items[0].id != target.id:
+            return  # it is no round of gossip: one item is told to this node alone
+        since = host.now - JUST
+        well = [each for each in listed.values() if each.is_node and each.state is State.ALIVE and each.id != host.id]
+        if any(host.heard_at.get(tag_of(each.id), -math.inf) >= since for each in well):
+            self.violated(
+                host, f"gossips to {target.id}, which it suspects, about {', '.join(item.id for item in items[1:])}"
+            )
 
 
 class PatienceChecker(Checker):

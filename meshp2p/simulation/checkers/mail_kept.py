@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Done, Outcome, Refused, Why
 from meshp2p.core.effects import Call, CallFailed, Table
 from meshp2p.core.message import Message
@@ -13,6 +15,9 @@ from meshp2p.simulation.mail import READ_MAX
 from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow
 
 __all__ = ["MailKept"]
+
+AT_ONCE = 0.5
+"""Seconds within which what is handed out was written, or was not and is handed out no more. Chosen, not measured."""
 
 WRITTEN_WITHIN = 5.0
 """Seconds after a disk was slow within which all is written that waited. Chosen, not measured."""
@@ -50,8 +55,10 @@ class MailKept(Checker):
         self._read: dict[Copy, None] = {}
         self._handed_out: dict[str, dict[str, float]] = {}
         """By recipient, what is to be handed out again, and since when."""
-        self._asked: dict[Copy, None] = {}
-        """Copies that somebody asked to acknowledge, and that may be acknowledged."""
+        self._asked: Counter[Copy] = Counter()
+        """How many acknowledgements of a copy are under way, or were accepted."""
+        self._read_first: dict[tuple[str, int, str], float] = {}
+        """By host, process and message, when that was handed out first."""
         self._largest = 0
         """The size of the largest message that was accepted."""
         self._lives: dict[str, tuple[str, int]] = {}
@@ -107,12 +114,13 @@ class MailKept(Checker):
         handed_out = self._handed_out.get(recipient, {})
         for message_id in message_ids:
             handed_out.pop(message_id, None)
-            self._asked[recipient, message_id] = None
+            self._asked[recipient, message_id] += 1
 
     def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
         if isinstance(reply, Done) or (isinstance(reply, Refused) and reply.why is not Why.STORE_FULL):
             return
-        asked = [message_id for message_id in message_ids if self._asked.pop((recipient, message_id), "") is None]
+        self._asked.subtract((recipient, message_id) for message_id in message_ids)
+        asked = [message_id for message_id in message_ids if not self._asked[recipient, message_id]]
         if recipient in self._handed_out:  # it is as if the agent had never asked
             for message_id in self._kept_among(recipient, asked):
                 self._handed_out[recipient][message_id] = self.oracle.engine.now
@@ -144,9 +152,21 @@ class MailKept(Checker):
                     del handed_out[message_id]
                     since_then = f"which was read before {since:.3f} s, and never acknowledged"
                     self.violated(host, f"does not hand out {message_id} again, {since_then}")
+        self._check_on_disk(host, messages)
         for message in () if self._is_writing_slow() else messages:
-            if (recipient, message.id) not in self._asked:
+            if not self._asked[recipient, message.id]:
                 handed_out.setdefault(message.id, self.oracle.engine.now)
+
+    def _check_on_disk(self, host: Host, messages: tuple[Message, ...]) -> None:
+        """Check that what is handed out for long is on the disk: what could not be written was refused."""
+        oracle, disk = self.oracle, host.disk
+        if disk is None or not oracle.has_had(DiskFull | DiskFails) or oracle.has_had(DiskSlow | DiskForgets):
+            return
+        rows = [value for table, _, value in disk.read_messages() if table in (Table.INCOMING, Table.OUTGOING)]
+        for message in messages:
+            since = self._read_first.setdefault((host.key, host.life, message.id), oracle.engine.now)
+            if oracle.engine.now - since > AT_ONCE and not any(message.id.encode() in row for row in rows):
+                self.violated(host, f"hands out {message.id} since {since:.3f} s, and has not written it")
 
     def _is_writing_slow(self) -> bool:
         """Whether a disk may not have kept yet what its node hands out."""

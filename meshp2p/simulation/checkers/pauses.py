@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from meshp2p.core.calls import CallReply, Pong, SyncRequest
 from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send
-from meshp2p.core.events import Event, InstanceJoined, InstanceUpdated
+from meshp2p.core.events import ContactLost, Event, InstanceJoined, InstanceUpdated
 from meshp2p.core.record import Rumour, State
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
@@ -21,20 +23,23 @@ PAUSE_MIN = 3.0
 """A shorter pause need not be noticed. Chosen, not measured."""
 
 
+ROUNDING = 0.01
+
+
 ANSWERED_WITHIN = 0.3
 """Seconds within which a node that goes on has probed another, and had its answer. Chosen, not measured."""
 
 
 class PauseChecker(Checker):
     """A node that was stopped accuses nobody and claims no leadership before a probe of its own succeeded, or went
-    without answer for ``ROUNDS_SILENT`` rounds.
+    without answer for ``ROUNDS_SILENT`` rounds. It says that it heard nobody for a time only if it ran all that time.
 
     Where all others are there and nothing is in the way it has a probe answered at once, and then syncs: it asks what
     it missed. A node all alone cannot probe, and may claim.
     """
 
     name = "pause-guard"
-    watches: tuple[type, ...] = (InstanceUpdated, InstanceJoined)
+    watches: tuple[type, ...] = (InstanceUpdated, InstanceJoined, ContactLost)
 
     def prepare(self) -> None:
         self._epochs: dict[str, int] = {}
@@ -46,6 +51,8 @@ class PauseChecker(Checker):
         """When each host synced since it went on."""
         self._paused_at: dict[str, float] = {}
         """When each host was last stopped, by its own clock."""
+        self._went_on_at: dict[tuple[str, int], float] = {}
+        """When each process last went on after a pause that it must notice."""
 
     def resumed(self, host: Host, seconds: float) -> None:
         machine = host.running
@@ -64,6 +71,8 @@ class PauseChecker(Checker):
             has_run = host.clock.now - self._paused_at.get(host.key, host.clock.now) > PAUSE_MIN / 2
             # it looks at its clocks once a period, and notices what exceeds the threshold after that
             has_run &= seconds > oracle.config.pause_threshold + oracle.config.probe_interval
+            if has_run:
+                self._went_on_at[host.key, host.life] = oracle.engine.now
             # others have new keys for datagrams if it was stopped for longer
             has_keys = oracle.genuine is None or seconds < host.retired_seconds
             if has_run and has_keys and not oracle.active_troubles() and machine.node_count() == len(oracle.live) > 2:
@@ -130,6 +139,10 @@ class PauseChecker(Checker):
             self._release(host)
 
     def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, ContactLost):
+            runs_for = self.oracle.engine.now - self._went_on_at.get((host.key, host.life), -math.inf)
+            if event.seconds > 1.1 * runs_for + ROUNDING:
+                self.violated(host, f"heard nobody for {event.seconds:.1f} s, and was stopped {runs_for:.1f} s ago")
         if not host.is_watched or not isinstance(event, InstanceUpdated | InstanceJoined):
             return
         record = event.record

@@ -12,7 +12,7 @@ from meshp2p.errors import Refusal
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 
-__all__ = ["Authorship", "KeyChanges", "Replays"]
+__all__ = ["AccusationLimit", "Authorship", "KeyChanges", "Replays"]
 
 CALM_SECONDS = 10.0
 """So long after a disturbance all nodes have the records of the others. Chosen, not measured."""
@@ -20,6 +20,38 @@ CALM_SECONDS = 10.0
 
 UNDER_WAY = 0.1
 """How long a datagram is on the way at most, in a calm mesh. Chosen, not measured."""
+
+
+ACCUSATIONS_MAX, ACCUSATIONS_EACH, ACCUSATIONS_PER_SECOND = 64, 4, 2.0
+"""How many accusations of one machine a machine gets at once, how many more for each node, and how many a second."""
+
+
+class AccusationLimit(Checker):
+    """A machine gets a limited number of different accusations that another one signed."""
+
+    name = "accusation-limit"
+
+    def prepare(self) -> None:
+        self._left: dict[tuple[str, int, str], tuple[float, float]] = {}
+        """By host, process and accuser, how many more it may get, and since when."""
+        self._known: dict[tuple[str, int, SignedRumour], None] = {}
+
+    def handed(self, host: Host, items: tuple[Item, ...]) -> None:
+        now, nodes = host.now, len(self.oracle.hosts)
+        most = ACCUSATIONS_MAX + ACCUSATIONS_EACH * nodes
+        for item in items:
+            if not isinstance(item, SignedRumour) or item.by in (item.id, host.id) or item.id not in self.oracle.hosts:
+                continue
+            if (host.key, host.life, item) in self._known:
+                continue
+            self._known[host.key, host.life, item] = None
+            key = (host.key, host.life, item.by)
+            left, since = self._left.get(key, (float(most), now))
+            left = min(most, left + ACCUSATIONS_PER_SECOND * (now - since)) - 1
+            self._left[key] = (left, now)
+            if left < -1:
+                self._left[key] = (most, now)
+                self.violated(host, f"gets more than {most} accusations of {item.by} at once")
 
 
 class Authorship(Checker):

@@ -143,7 +143,9 @@ class Tables(Checker):
         oracle, config = self.oracle, self.oracle.config
         listed = sizes["Members.records"]
         if is_calm and name in TRANSIENT:
-            asks = listed if config.quorum and name == "NodeState._calls" else 0  # a leader asks all nodes at once
+            # a leader asks all nodes at once, and what is sent to all is delivered to all at once
+            has_many = config.quorum or any(len(letter.recipients) > 1 for letter in oracle.letters.values())
+            asks = listed if has_many and name == "NodeState._calls" else 0
             return UNDER_WAY + listed // 8 + asks
         if is_calm and name in OPEN:
             return self._copies(since=oracle.engine.now - CALM) + UNDER_WAY

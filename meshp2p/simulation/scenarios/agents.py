@@ -50,6 +50,10 @@ def _goodbye(draft: Draft) -> None:
         AgentPlan(id="goes", nodes=nodes, at=2.0, every=10.0, until=begin + 1.0, deregisters=True),
         AgentPlan(id="ends", nodes=nodes, at=2.0, every=5.0, until=draft.chaos_end - 10.0, deregisters=True),
     ]
+    draft.mail += [
+        MailPlan(source=f"to {name}", nodes=(node,), target=name, at=5.0, until=draft.chaos_end, every=2.0, waits=True)
+        for name, node in (("goes", others[0]), ("ends", others[-1]), ("stays", others[0]))
+    ]
     rest = tuple(sorted((stands, *others)))
     end = begin + draft.random.choice((5.0, 40.0))
     draft.faults += [

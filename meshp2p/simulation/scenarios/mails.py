@@ -6,7 +6,7 @@ from __future__ import annotations
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.simulation.scenarios.draft import Draft, scenario
 from meshp2p.simulation.schedule import AgentPlan, MailPlan
-from meshp2p.virtual.faults import ClockStep, Crash, Delayed, DiskFull, Hidden, Kind, Leave, Partition, Pause
+from meshp2p.virtual.faults import ClockStep, Crash, Delayed, DiskFull, DiskSlow, Hidden, Kind, Leave, Partition, Pause
 
 __all__: list[str] = []
 
@@ -175,6 +175,23 @@ def _full_disk(draft: Draft) -> None:
     while begin < end - 8.0:
         draft.faults.append(DiskFull(begin=round(begin, 3), end=round(begin + 3.0, 3), node=home))
         begin += draft.random.uniform(6.0, 12.0)
+
+
+@scenario("failing-disk", "the disk of a home is slow, and often fails while messages and reads are written", least=3)
+def _failing_disk(draft: Draft) -> None:
+    draft.calm = 10.0
+    draft.config = ProtocolConfig(remembered_max=40)
+    begin, end = draft.chaos_begin, draft.chaos_end
+    home, sender, *_ = draft.random.sample(draft.names, len(draft.names))
+    draft.mail += [
+        _mail("from there", home, sender, 5.0, end, 0.7),
+        _mail("to there", sender, home, 5.0, end, 0.1),
+        _mail("to itself", home, home, 5.0, end, 0.3),
+    ]
+    draft.faults.append(DiskSlow(begin=begin, end=end, node=home, seconds=0.5))
+    while begin < end - 3.0:
+        draft.faults.append(DiskFull(begin=round(begin, 3), end=round(begin + 1.0, 3), node=home))
+        begin += draft.random.uniform(1.5, 3.0)
 
 
 @scenario(

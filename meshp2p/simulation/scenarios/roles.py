@@ -7,7 +7,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.presets import find_preset
 from meshp2p.simulation.scenarios.draft import Draft, scenario
 from meshp2p.simulation.schedule import AgentPlan, MapPlan
-from meshp2p.virtual.faults import Blocked, Crash, Delayed, Kind, Leave, Partition, Pause, Rejected
+from meshp2p.virtual.faults import Blocked, Crash, Delayed, Kind, Leave, Partition, Pause, Rejected, Sleep
 
 __all__: list[str] = []
 
@@ -168,6 +168,18 @@ def _home_stands(draft: Draft) -> None:
     begin = draft.chaos_begin
     end = round(begin + draft.random.uniform(15.5, 17.5), 3)
     draft.faults.append(Pause(begin=begin, end=end, node=home))
+
+
+@scenario("wakes-on-it", "a machine sleeps while it suspects a node, and hears nobody when it wakes", least=4)
+def _wakes_on_it(draft: Draft) -> None:
+    dies, one, *_ = draft.random.sample(draft.names, len(draft.names))
+    rest = tuple(name for name in draft.names if name != one)
+    begin = draft.chaos_begin
+    draft.faults += [
+        Crash(begin=begin, node=dies, is_silent=True),
+        Sleep(begin=begin + 3.0, end=begin + 13.0, node=one, clock_stops=False),
+        Partition(begin=begin + 12.0, end=begin + 20.0, groups=((one,), rest)),
+    ]
 
 
 @scenario("wakes-alone", "a process is stopped, and cut off from all others before it goes on", least=3)

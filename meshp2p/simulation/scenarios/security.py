@@ -90,6 +90,12 @@ def _forger(draft: Draft) -> None:
     ]
 
 
+@scenario("accuser", "a member accuses others without end", nodes=5, least=4)
+def _accuser(draft: Draft) -> None:
+    _secure(draft)
+    draft.faults.append(Liar(begin=draft.chaos_begin, end=draft.chaos_begin + 20.0, node=draft.one(), rate=400.0))
+
+
 @scenario("pretender", "in an open mesh a stranger claims to lead for ever, and asks all nodes to dial each other")
 def _pretender(draft: Draft) -> None:
     draft.faults.append(Forged(begin=draft.chaos_begin, end=draft.chaos_begin + 30.0, what=Forgery.CLAIM, rate=200.0))

@@ -15,13 +15,15 @@ class Crash(FaultOfOne, frozen=True, kw_only=True):
 
     With ``is_silent`` its machine dies with it: nothing is refused, and nothing answers. ``keeps_state`` tells whether
     its state file is there when it comes back; ``moves`` whether it comes back at another address. With ``takes`` it
-    comes back at the address that this other node had when it crashed last, unless a process runs there.
+    comes back at the address that this other node had when it crashed last, unless a process runs there. For
+    ``lingers`` seconds after its death its kernel still accepts connections, and breaks them.
     """
 
     is_silent: bool = False
     keeps_state: bool = True
     moves: bool = False
     takes: str = ""
+    lingers: float = 0.0
 
     def names(self) -> tuple[str, ...]:
         return (self.node, self.takes) if self.takes else (self.node,)
