@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 
 from meshp2p.core.calls import CallReply, CallRequest, Push, SyncReply
@@ -48,12 +49,12 @@ class Suspicions(Checker):
     watches: tuple[type, ...] = (InstanceSuspected, InstanceRecovered, InstanceDied, InstanceJoined, InstanceLeft)
 
     def prepare(self) -> None:
-        self._cases: dict[str, dict[str, _Case]] = {}
+        self._cases: defaultdict[str, defaultdict[str, _Case]] = defaultdict(lambda: defaultdict(_Case))
         self._nodes: dict[str, tuple[float, int, int]] = {}
         """By host: when its list changed last, how many nodes it had until then, and how many since."""
 
     def _case(self, host: Host, accused: str) -> _Case:
-        return self._cases.setdefault(host.key, {}).setdefault(accused, _Case())
+        return self._cases[host.key][accused]
 
     def started(self, host: Host) -> None:
         self._cases.pop(host.key, None)
@@ -126,7 +127,7 @@ class Suspicions(Checker):
         elif isinstance(event, InstanceRecovered):
             self._case(host, event.record.id).since = None
         elif isinstance(event, InstanceDied) and event.record.is_node:
-            case = self._cases.setdefault(host.key, {}).pop(event.record.id, _Case())
+            case = self._cases[host.key].pop(event.record.id, _Case())
             is_told = case.dead >= event.record.incarnation
             if is_told and not case.is_crash and self._hears(host, event.record.id, case):
                 case.doubted = event.record.incarnation  # what it was told is no more than a suspicion
@@ -169,9 +170,8 @@ class Suspicions(Checker):
 
     def _has_nobody_to_ask(self, host: Host) -> bool:
         """Whether all other nodes that it lists refused it too."""
-        cases = self._cases.get(host.key, {})
         return all(
-            record.id == host.id or host.id in cases.get(record.id, _Case()).refused
+            record.id == host.id or host.id in self._case(host, record.id).refused
             for record in host.listed.values()
             if record.is_node
         )
