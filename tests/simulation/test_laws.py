@@ -31,7 +31,7 @@ CAUGHT = {
     "homes": ("orphans-are-declared-dead-to-all", "both-gone", 0),
     "kept": ("epoch-is-said-before-it-is-kept", "calm", 0),
     "mail-calls": ("batches-without-a-bound", "home-moves", 0),
-    "mail-flow": ("own-messages-wake-nobody", "mail-restarts", 0),
+    "mail-flow": ("own-messages-wake-nobody", "mail-restarts", 1),
     "mail-kept": ("mail-on-disk-expires-at-once", "sender-dies", 0),
     "mail-room": ("mailbox-bytes-leak", "small-mailboxes", 0),
     "reading-on": ("reading-on-begins-anew", "small-reads", 0),
