@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from meshp2p.core.directory.state import NodeState
@@ -37,7 +36,7 @@ class OpenMap:
         """Nodes with which a comparison is under way."""
         self.news: dict[str, int] = {}
         """Keys whose entries must still be sent, and how often."""
-        self.pushes: Counter[str] = Counter()
+        self.pushes: dict[str, int] = {}
         """How many pushes to each node are under way."""
         self.behind: dict[str, None] = {}
         """Nodes that were not told of changes because they had not answered earlier pushes; they are compared with once

@@ -145,7 +145,7 @@ class Maps:
         # who comes later compares; what was forgotten is not to be told
         shared.news = {key: left for key, left in shared.news.items() if left and holders and shared.replica.entry(key)}
         for node_id in holders if entries else ():
-            if shared.pushes[node_id] < PUSHES_MAX or state.is_leaving:
+            if shared.pushes.get(node_id, 0) < PUSHES_MAX or state.is_leaving:
                 self._push(shared, node_id, entries, now)
             else:
                 shared.behind[node_id] = None
@@ -165,7 +165,8 @@ class Maps:
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             shared.pushes[node_id] -= 1
-            shared.pushes = +shared.pushes
+            if not shared.pushes[node_id]:
+                del shared.pushes[node_id]
             is_behind = node_id in shared.behind
             shared.behind.pop(node_id, None)
             if not isinstance(reply, MapTaken):
@@ -179,7 +180,7 @@ class Maps:
                 if is_behind:
                     self._sync_with(shared, node_id, now)
 
-        shared.pushes[node_id] += 1
+        shared.pushes[node_id] = shared.pushes.get(node_id, 0) + 1
         push = MapPush(shared.replica.name, self._state.id, self._state.wall_ms(), entries)
         self._call(node_id, push, conclude, now)
 
