@@ -173,7 +173,8 @@ class Computer:
         if self._is_direct:
             self._receive(*packet)
         elif not self.is_dark and not self._inbox.put(self._receive, *packet, is_datagram=True):
-            self._network.overflow(self, packet[1], packet[2])
+            is_small = self._inbox.datagrams_max < BUFFER_DATAGRAMS
+            self._network.overflow(self, packet[1], packet[2], is_small=is_small)
 
     def handle_trust(self, life: int, action: Callable[..., None], *arguments: Any) -> None:
         """Take a step of an exchange about trust, in the process with this life."""

@@ -133,9 +133,10 @@ class Network(NetworkPaths):
         if self.trace is not None:
             self.trace.add(self.engine.now, receiver, What.DROP, sender, reason, cause)
 
-    def overflow(self, receiver: Endpoint, source: Address, cause: int) -> None:
-        """Note that a datagram was lost because the receive buffer was full."""
-        self.links.count(SmallBuffer.__name__)
+    def overflow(self, receiver: Endpoint, source: Address, cause: int, *, is_small: bool) -> None:
+        """Note that a datagram was lost because the receive buffer was full: a small one, or one of the usual size."""
+        if is_small:
+            self.links.count(SmallBuffer.__name__)
         self._drop("the receive buffer is full", self.key_at(source), receiver.key, cause)
 
     # Multicast

@@ -24,7 +24,7 @@ from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.source import Offer, Sighting, Source
 from meshp2p.errors import IdConflict, Refusal
 from meshp2p.guard.node_guard import NodeGuard
-from meshp2p.net import driver as driver_module
+from meshp2p.net import security
 from meshp2p.net.peers import Peers
 from meshp2p.net.sockets import DatagramSocket
 from meshp2p.node.platform import SystemPlatform
@@ -330,7 +330,7 @@ async def test_an_agent_of_another_machine_cannot_take_an_id_that_is_in_use(user
 async def test_a_node_without_room_for_pairs_of_keys_renews_its_own(
     users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_module, "CROWDED_SECONDS", 0.05)
+    monkeypatch.setattr(security, "CROWDED_SECONDS", 0.05)
     users.found("anna")
     async with two_of_one_user() as (one, two):
         driver = one._node._driver
