@@ -16,6 +16,7 @@ from meshp2p.core.swim.candidates import (
     GREETERS,
     OWN_ADDRESS_INTERVAL,
     SEED_INTERVAL_LAST,
+    STARTING_SHARE,
     Candidates,
     SourceStats,
 )
@@ -211,6 +212,17 @@ def test_an_address_whose_peer_is_another_now_is_dialled_at_once() -> None:
     assert table.choose_due(0.1, 1, without=never) == []
     table.offer("mdns", (an_address(1),), "b", 0.1)
     assert table.choose_due(0.1, 1, without=never) == [an_address(1)]
+
+
+def test_a_seed_that_does_not_answer_is_tried_again_sooner_than_one_that_answers_and_is_not_listed() -> None:
+    table = a_table()
+    for number, answers in enumerate((None, "peer")):
+        table.offer("seed", (an_address(number),), None, 0.0)
+        table.choose_due(0.0, 1, without=never)
+        table.conclude(an_address(number), answers, 0.0, is_alone=True)
+    silent, answering = (candidate.next_dial for candidate in table)
+    assert silent <= 1.25 * STARTING_SHARE * 2 * CONFIG.dial_interval_min
+    assert 0.75 * CONFIG.dial_interval_min <= answering <= 1.25 * CONFIG.dial_interval_min
 
 
 def test_who_is_needless_is_kept_and_not_dialled() -> None:

@@ -9,11 +9,12 @@ import pytest
 from meshp2p.core.calls import Pong, Probe, Push, SyncRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest
+from meshp2p.core.directory.members import Members
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import InstanceDied, InstanceJoined, InstanceRecovered, InstanceSuspected
 from meshp2p.core.machine import Machine
-from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.record import Departed, Record, Rumour, State, tag_of
 from tests.core.builders import (
     ELSEWHERE,
     a_machine,
@@ -513,3 +514,29 @@ def test_a_suspicion_waits_for_confirmations_only_if_enough_others_could_give_th
     hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
     lasts = machine._swim.membership.suspicions["a"].deadline() - 1.0
     assert lasts == multiplier * machine.config.suspicion_timeout(1 + len(others))
+
+
+@pytest.mark.parametrize(("state", "counts_max"), [(State.DEAD, 50), (State.LEFT, 0)])
+def test_of_many_nodes_that_depart_in_a_moment_few_make_the_node_count_the_dead(
+    state: State, counts_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = a_machine("m")
+    names = [f"n{number}" for number in range(1000)]
+    hear(machine, [a_record(name) for name in names])
+    counts: list[int] = []
+    count = Members.callable_dead
+
+    def counted(members: Members) -> list[Departed]:
+        dead = count(members)
+        counts.append(len(dead))
+        return dead
+
+    monkeypatch.setattr(Members, "callable_dead", counted)
+    hear(machine, [Rumour(name, 1, state, "b") for name in names[:990]])
+    assert len(counts) <= counts_max
+    planned = machine._state.timers.deadline(Timer.CALL_DEAD)
+    if state is State.DEAD:
+        assert planned is not None
+        assert 0.1 <= planned - 1.0 <= 0.21, "almost all are dead"
+    else:
+        assert planned is None

@@ -33,8 +33,8 @@ SEED_INTERVAL_ALONE = 4.0
 spread may add, is 5 s. Chosen, not measured."""
 
 STARTING_SHARE = 0.2
-"""Such an address is tried again after this share of the usual pause while no other node is listed, because programs
-that are started together often find that the seed does not listen yet. Chosen, not measured."""
+"""Such an address that did not answer is tried again after this share of the usual pause while no other node is listed,
+because programs that are started together often find that the seed does not listen yet. Chosen, not measured."""
 
 OWN_ADDRESS_INTERVAL = 3600.0
 """How long in seconds an address at which this node found itself counts as its own, since another machine may get it.
@@ -238,10 +238,9 @@ class Candidates:
         candidate.is_own = is_own
         candidate.pause = OWN_ADDRESS_INTERVAL if is_own else self._pause_after(candidate, now)
         waits_for_it = is_alone and SEED in candidate.sources and not is_own
-        pause = candidate.pause
-        if waits_for_it:
-            soon = STARTING_SHARE * self._config.dial_interval_min * 2.0 ** min(20, candidate.failures)
-            pause = min(soon, self._pause_alone(pause))
+        pause = self._pause_alone(candidate.pause) if waits_for_it else candidate.pause
+        if waits_for_it and instance_id is None:
+            pause = min(pause, STARTING_SHARE * self._config.dial_interval_min * 2.0 ** min(20, candidate.failures))
         candidate.next_dial = now + pause * self._spread()
 
     def _pause_alone(self, pause: float) -> float:

@@ -8,7 +8,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import InstanceChange, InstanceDied, InstanceLeft
+from meshp2p.core.events import InstanceChange, InstanceDied
 from meshp2p.core.record import Departed, tag_of
 
 __all__ = ["Departures", "call_pause"]
@@ -36,17 +36,22 @@ class Departures:
         self._dial = dial
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """Process a member that is gone."""
-        if isinstance(event, InstanceDied | InstanceLeft) and event.record.is_node:
-            self._plan_call(self._state.members.callable_dead(), now)
+        """Process a member that died. Of many at once, most change nothing: then the dead are not even counted."""
+        if isinstance(event, InstanceDied) and event.record.is_node:
+            planned = self._state.timers.deadline(Timer.CALL_DEAD)
+            if planned is None or planned > now + self._pause(len(self._state.members.departed), 0.0):
+                self._plan_call(self._state.members.callable_dead(), now)
 
     def _plan_call(self, dead: list[Departed], now: float) -> None:
-        """Set the time of the next call, unless it is set for an earlier time: the fewer nodes are dead, the later."""
+        """Set the time of the next call, unless it is set for an earlier time."""
         if dead:
-            state = self._state
-            share = len(dead) / (len(dead) + len(state.members.nodes))
-            pause = call_pause(state.config, now - max(departed.since for departed in dead)) / share
-            state.timers.set_earlier(Timer.CALL_DEAD, now + pause * (0.5 + state.random.random()))
+            pause = self._pause(len(dead), now - max(departed.since for departed in dead))
+            self._state.timers.set_earlier(Timer.CALL_DEAD, now + pause * (0.5 + self._state.random.random()))
+
+    def _pause(self, dead: int, seconds: float) -> float:
+        """Return the average pause if so many are dead, so many seconds after the last death: the fewer, the longer."""
+        share = dead / (dead + len(self._state.members.nodes))
+        return call_pause(self._state.config, seconds) / share
 
     def handle_call(self, now: float) -> None:
         """Call a dead node; of two drawn at random, the one called less often.
