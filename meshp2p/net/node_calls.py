@@ -110,9 +110,9 @@ class _Attempt:
         self.asked.on_news = news.set
         try:
             await news.wait()
-        finally:
-            if not news.is_set():
-                self.asked.close()
+        except trio.Cancelled:  # there may be news all the same, which nobody reads
+            self.asked.close()
+            raise
         return self.read()
 
     def read(self) -> CallReply | CallFailed | Call:

@@ -21,6 +21,7 @@ from meshp2p.net.open_calls import CallBroken, IncomingCall
 from meshp2p.net.peer_connection import AskedCall, PeerConnection
 from meshp2p.net.peers import CALLERS_MAX
 from meshp2p.wire.codec import Codec
+from meshp2p.wire.peer_events import PartArrived
 from meshp2p.wire.peer_frames import CallKind
 from tests.net.service import CODEC, Node, running
 
@@ -199,6 +200,21 @@ async def test_a_call_that_is_not_answered_in_time_is_cancelled_at_the_other_sid
         assert reply.failure is Failure.TIMEOUT
         await settle()
         assert other.peers.connections[0].protocol.calls == 0
+
+
+async def test_a_call_that_is_cancelled_just_before_its_reply_arrives_leaves_nothing_behind(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with wired("a", "b") as (_, (one, other)), trio.open_nursery() as nursery:
+        other.may_answer = trio.Event()
+        nursery.start_soon(one.peers.call, call_to(other))
+        await settle()
+        [connection] = one.peers.connections
+        [asked] = connection.asked.values()
+        nursery.cancel_scope.cancel()
+        asked.handle_event(PartArrived(asked.id, CODEC.encode(Done())))  # before the task runs that is cancelled
+    assert connection.asked == {}
+    assert connection.protocol.calls == 0
 
 
 async def test_a_call_whose_connection_breaks_is_made_once_more_and_then_tells_that_nobody_listens(
