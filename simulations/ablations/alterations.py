@@ -60,10 +60,10 @@ def believe_late_records(host: Host) -> None:
     members: Any = host.machine._state.members  # type: ignore[union-attr]
     take = membership._merge_item
 
-    def merge_regardless(item: Item, now: float, *, by_sync: bool) -> None:
+    def merge_regardless(item: Item, now: float, **origin: Any) -> None:
         if isinstance(item, Record):
             members.departed.pop(item.id, None)
-        take(item, now, by_sync=by_sync)
+        take(item, now, **origin)
 
     membership._merge_item = merge_regardless
 

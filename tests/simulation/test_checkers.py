@@ -58,6 +58,8 @@ def test_without_a_safeguard_the_checker_that_is_for_it_fails(safeguard: str) ->
         )
         if any(violation.checker == wanted.checker for violation in result.violations):
             return
+        raised = [violation.message for violation in result.violations if violation.checker == "machine"]
+        assert raised == [], "the alteration does not fit the machine"
     pytest.fail(f"{wanted.checker} sees nothing in 20 seeds of {wanted.scenario} without {safeguard}")
 
 
