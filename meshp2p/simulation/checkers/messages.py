@@ -8,7 +8,7 @@ from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.letter import Letter
-from meshp2p.virtual.faults import CuttingFault, DiskSlow
+from meshp2p.virtual.faults import CuttingFault, DiskSlow, ShutOut
 
 __all__ = ["Messages"]
 
@@ -87,7 +87,7 @@ class Messages(Checker):
             return True
         at = self.oracle.acknowledged[recipient, letter.id]
         # the home of an agent may not answer in time if its disk is slow, and who asked it adopts the agent
-        is_cut_off = self.oracle.has_had(CuttingFault | DiskSlow) or self.oracle.was_troubled
+        is_cut_off = self.oracle.has_had(CuttingFault | DiskSlow | ShutOut) or self.oracle.was_troubled
         has_moved = recipient not in self.oracle.hosts and is_cut_off
         has_forgotten = any(when >= at for losses in self._lost.values() for when in losses)
         return has_moved or has_forgotten
