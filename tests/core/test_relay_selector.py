@@ -17,7 +17,7 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.message import CopyStatus
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.requests import AskStatus, SendMessage
-from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, hear
+from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, hear, sends
 from tests.core.mesh import Mesh
 
 
@@ -240,6 +240,37 @@ def test_a_node_that_does_not_dial_back_is_asked_rarely_and_each_time_with_anoth
     for (before, relay), (after, another) in itertools.pairwise(asked):
         assert after - before >= ASK_INTERVAL
         assert relay != another
+
+
+def asked_to_dial(machine: Machine, now: float) -> tuple[str, list[str]]:
+    """Which relay node d is asked to dial when all routes to it fail, and whom the next call to it goes to."""
+    effects = machine.note_route("d", "", "no answer", now)
+    (relay,) = [send.datagram.body.relay for send in sends(effects) if isinstance(send.datagram.body, Unreached)]
+    machine._relay_selector.call("d", ForwardStatus("0192aaaa"), lambda _reply, _now: None, 1.0, now)
+    names = {tag_of(name): name for name in machine.records()}
+    return names[relay], [call.node_id for call in calls(machine._state.effects, ForwardStatus)]
+
+
+def test_a_node_is_asked_to_dial_a_relay_that_answered_on_no_connection_of_a_watch() -> None:
+    """What the caller watches, and what watches it, may have dialled the caller and be hidden itself."""
+    names = [f"n{number}" for number in range(8)]
+    for seed in range(20):
+        machine = a_machine("n4x")
+        machine._state.random.seed(seed)  # type: ignore[attr-defined]
+        hear(machine, [a_record(name) for name in (*names, "d")])
+        for name in names:
+            machine._relay_selector.note_direct(name, 2.0)
+        assert asked_to_dial(machine, 3.0)[0] in ("n0", "n1", "n2", "n7")
+
+
+def test_a_call_to_a_node_that_was_asked_to_dial_a_relay_begins_with_that_relay() -> None:
+    machine = a_machine("n4x")
+    hear(machine, [a_record(name) for name in ("a", "b", "d")])
+    machine._relay_selector.note_direct("a", 2.0)
+    assert asked_to_dial(machine, 3.0) == ("a", ["a"]), "there is no other than one that it watches"
+    machine.note_route("a", "", "no answer", 4.0)
+    machine._relay_selector.call("d", ForwardStatus("0192aaaa"), lambda _reply, _now: None, 1.0, 5.0)
+    assert [call.node_id for call in calls(machine._state.effects, ForwardStatus)] == ["d"], "the relay is silent now"
 
 
 def a_member(*names: str) -> Machine:

@@ -117,6 +117,9 @@ class RelaySelector:
             handler(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} is not listed"), now)
             return
         via = self._detour_of(node_id, now)
+        asked = self._requests.get(node_id)
+        if not via and asked is not None and asked.relay in self._answered_at:
+            via = asked.relay  # the node may be connected to it by now
         self._try(node_id, [via, ""] if via else [""], request, handler, timeout, now)
 
     def _try(
@@ -249,7 +252,8 @@ class RelaySelector:
 
     def _ask_to_dial(self, node_id: str, now: float) -> None:
         """Ask a node to open connections to this node and to a relay. The relay is one that answered this node
-        directly, another each time: the target may not reach it."""
+        directly, another each time: the target may not reach it. Nodes with which this one has a connection for a watch
+        come last: they answer on that connection, and may accept no other."""
         state = self._state
         asked = self._requests.get(node_id)
         record = self._record(node_id)
@@ -257,6 +261,9 @@ class RelaySelector:
             return
         tried = node_id if asked is None else asked.relay
         answered = [relay for relay in self._answered_at if relay not in (node_id, tried)]
+        nodes, watches = state.members.nodes, state.config.watches
+        watched = {*islice(nodes.successors(state.id), watches), *islice(nodes.predecessors(state.id), watches)}
+        answered = [relay for relay in answered if relay not in watched] or answered
         relays = state.random.sample(answered, 1) if answered else state.choose_nodes(1, node_id, tried)
         relay = relays[0] if relays else ""
         self._requests[node_id] = _DialRequest(relay, now)
