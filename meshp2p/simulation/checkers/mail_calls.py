@@ -43,8 +43,9 @@ class _Line:
 
 class MailCalls(Checker):
     """A call has one message, or as many as fit into ``delivery_bytes_max``. One call of a kind to one node is under
-    way at a time, unless something happened to that node or its recipients meanwhile, or the call before failed. What
-    was refused for want of room is offered again after a pause that counts the refusals since it was last taken.
+    way at a time, unless something happened to that node or its recipients meanwhile, or the call before failed. A node
+    that leaves repeats at once what is under way. What was refused for want of room is offered again after a pause that
+    counts the refusals since it was last taken.
     """
 
     name = "mail-calls"
@@ -66,7 +67,7 @@ class MailCalls(Checker):
         kind = type(request)
         if kind is Deliver or kind is Deposit:
             self._check_size(host, request.parcels)  # type: ignore[union-attr]
-        if kind is not Deliver and kind is not Acknowledged:
+        if host.is_leaving or (kind is not Deliver and kind is not Acknowledged):
             return
         to = effect.target or effect.node_id
         now = self.oracle.engine.now
