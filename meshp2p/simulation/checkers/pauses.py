@@ -11,7 +11,7 @@ from meshp2p.core.events import ContactLost, Event, InstanceJoined, InstanceUpda
 from meshp2p.core.record import Rumour, State
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Liar
+from meshp2p.virtual.faults import Liar, Moved
 
 __all__ = ["PauseChecker"]
 
@@ -73,9 +73,9 @@ class PauseChecker(Checker):
             has_run &= seconds > oracle.config.pause_threshold + oracle.config.probe_interval
             if has_run:
                 self._went_on_at[host.key, host.life] = oracle.engine.now
-            # others have new keys for datagrams if it was stopped for longer
-            has_keys = oracle.genuine is None or seconds < host.retired_seconds
-            if has_run and has_keys and not oracle.active_troubles() and machine.node_count() == len(oracle.live) > 2:
+            # others have new keys for datagrams if it was stopped for longer, and those that moved, new addresses
+            is_known = (oracle.genuine is None or seconds < host.retired_seconds) and not oracle.has_had(Moved)
+            if has_run and is_known and not oracle.active_troubles() and machine.node_count() == len(oracle.live) > 2:
                 oracle.engine.at(oracle.engine.now + ANSWERED_WITHIN, self._look_for_sync, (host, host.life))
 
     def calls(self, host: Host, effect: Call) -> None:
