@@ -16,7 +16,7 @@ from meshp2p.wire.peer_events import CallArrived, RelayAsked
 from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerFrame, PeerHello, ResetReason, decode_frame_untrusted
 from meshp2p.wire.peer_protocol import PeerProtocol
 from tests.net.service import Node
-from tests.net.test_peers import REQUEST, call_to, settle, wired
+from tests.net.wires import REQUEST, call_to, settle, wired
 from tests.wire.peers import Pair
 
 SECONDS = 30.0
