@@ -18,8 +18,9 @@ nodes check it, the more surely it hears of it and refutes.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 from itertools import islice
+
+import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, Pong, Probe
@@ -55,8 +56,7 @@ CALL_PAUSE = 0.005
 _MASK = (1 << 64) - 1
 
 
-@dataclass(slots=True)
-class _ProcessCheck:
+class _ProcessCheck(msgspec.Struct):
     """One check of one process. ``watched_at`` are the addresses at which it was when its watch broke."""
 
     boot: int
@@ -95,14 +95,15 @@ class Confirmer:
         watchers = list(islice(state.members.nodes.predecessors(rumour.id), state.config.watches))
         others = [node_id for node_id in watchers if node_id != rumour.by and rumour.is_refused]
         chosen = list(dict.fromkeys((*others, *self._choose(rumour))))
-        is_first, suspicion.confirmers = not suspicion.confirmers, tuple(chosen)
+        is_first = not suspicion.confirmers
+        suspicion.confirmers = tuple(chosen)
         if rumour.by != state.id:
             has_accused = self._membership.suspicions.has_accused(rumour.id, is_refused=rumour.is_refused)
             if state.id in chosen and not has_accused:
                 self.check(rumour.id, now)
             return
         if is_first and state.id in watchers and any(not state.is_silent(node_id) for node_id in others):
-            chosen = others  # their connections broke at the same time: the rest is asked if they say nothing
+            chosen = others  # their connections broke at the same time; the others are asked if these say nothing
         for node_id in chosen:
             if not state.is_silent(node_id):
                 state.tell(node_id, rumour)

@@ -17,7 +17,7 @@ NEWS_HASTE = 16
 other time."""
 
 ARC_MAX = 16
-"""In a mesh with longer arcs, what an author tells goes on by gossip. Chosen, not measured."""
+"""In a mesh with longer arcs, the nodes that an author told pass its news on by gossip. Chosen, not measured."""
 
 ROUND_PAUSE = 0.01
 """The minimum time in seconds between two rounds, whatever arrives meanwhile.
@@ -35,11 +35,11 @@ def pass_on(state: NodeState, item: Item, told_by: int) -> bool:
     hops, and each once. Gossip repairs what is lost. While there is other gossip, arcs of several nodes hear all by
     gossip, many items in a packet. ``told_by`` is the tag of the node that told this one, 0 if it was gossip.
     """
+    if not told_by:
+        return False
     author = item.home if isinstance(item, Record) else item.by
     nodes, fanout = state.members.nodes, state.config.birth_fanout
     others = len(nodes) - 1
-    if not told_by:
-        return False
     if others <= fanout or author not in state.members.records:
         return True  # the author told all, as a node that leaves does
     if others > fanout * ARC_MAX or len(state.gossip) > (item.id in state.gossip):
