@@ -35,7 +35,7 @@ LISTED: Final = frozenset(
         "NodeState.silent",
         "Nodes._order",
         "PathValidator._checks",
-        "Prober._round_trips",
+        "Prober.round_trips",
         "RelaySelector._detours",
         "RelaySelector._unreachable",
         "Watches._watches",

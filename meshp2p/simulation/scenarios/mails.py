@@ -162,16 +162,22 @@ def _remembers_few(draft: Draft) -> None:
     draft.faults.append(Partition(begin=begin, end=begin + 40.0, groups=((away,), rest)))
 
 
+def _mail_around_home(draft: Draft, every: float, within: float) -> str:
+    """Choose a home, and let messages come from it, to it and within it, the latter two so often. Return the home."""
+    home, sender, *_ = draft.random.sample(draft.names, len(draft.names))
+    draft.mail += [
+        _mail("from there", home, sender, 5.0, draft.chaos_end, 0.7),
+        _mail("to there", sender, home, 5.0, draft.chaos_end, every),
+        _mail("to itself", home, home, 5.0, draft.chaos_end, within),
+    ]
+    return home
+
+
 @scenario("full-disk", "the disk of a home is full while agents read and acknowledge", least=3)
 def _full_disk(draft: Draft) -> None:
     draft.calm = 10.0
     begin, end = draft.chaos_begin, draft.chaos_end
-    home, sender, *_ = draft.random.sample(draft.names, len(draft.names))
-    draft.mail += [
-        _mail("from there", home, sender, 5.0, end, 0.7),
-        _mail("to there", sender, home, 5.0, end, 0.2),
-        _mail("to itself", home, home, 5.0, end, 0.5),
-    ]
+    home = _mail_around_home(draft, every=0.2, within=0.5)
     while begin < end - 8.0:
         draft.faults.append(DiskFull(begin=round(begin, 3), end=round(begin + 3.0, 3), node=home))
         begin += draft.random.uniform(6.0, 12.0)
@@ -182,12 +188,7 @@ def _failing_disk(draft: Draft) -> None:
     draft.calm = 10.0
     draft.config = ProtocolConfig(remembered_max=40)
     begin, end = draft.chaos_begin, draft.chaos_end
-    home, sender, *_ = draft.random.sample(draft.names, len(draft.names))
-    draft.mail += [
-        _mail("from there", home, sender, 5.0, end, 0.7),
-        _mail("to there", sender, home, 5.0, end, 0.1),
-        _mail("to itself", home, home, 5.0, end, 0.3),
-    ]
+    home = _mail_around_home(draft, every=0.1, within=0.3)
     draft.faults.append(DiskSlow(begin=begin, end=end, node=home, seconds=0.5))
     while begin < end - 3.0:
         draft.faults.append(DiskFull(begin=round(begin, 3), end=round(begin + 1.0, 3), node=home))
