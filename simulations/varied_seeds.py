@@ -14,12 +14,12 @@ from meshp2p.simulation.swarm import draw_swarm
 __all__ = ["CANDIDATES", "varied_seeds"]
 
 CANDIDATES = 8
-"""Of how many consecutive seeds one is chosen. Chosen, not measured."""
+"""One of so many consecutive seeds is chosen. Chosen, not measured."""
 
 
 def varied_seeds(options: Options, count: int) -> list[int]:
-    """Return so many seeds from ``options.seed`` on. Of each ``CANDIDATES`` consecutive ones, that is chosen whose
-    schedule has most pairs of traits that few chosen schedules have: nothing is run for that. A bug that needs two
+    """Return so many seeds from ``options.seed`` on: of each ``CANDIDATES`` consecutive ones, the one whose schedule
+    has the most pairs of traits that few chosen schedules have. Nothing is run to choose it. A bug that needs two
     traits, such as shared maps and a crash, is found in fewer runs than by consecutive seeds."""
     chosen: list[int] = []
     seen: collections.Counter[tuple[str, str]] = collections.Counter()

@@ -100,8 +100,9 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     measured."""
 
     dead_call_interval: Annotated[float, (0.01, 3600)] = 1.0
-    """The average time between two calls to dead nodes by one node, times the share of nodes that live. Just after a
-    death it is a fifth of this. This is how nodes find out that a partition healed."""
+    """The average time between two calls to dead nodes by one node, if nearly all nodes are dead. If a tenth of all is
+    dead, it is ten times as long. Just after a death it is a fifth of that. This is how nodes find out that a partition
+    healed."""
 
     departed_retention: Annotated[float, (1, 1e9)] = 24 * 3600.0
     """How long dead nodes are called and departed instances remembered, in uptime of this node."""

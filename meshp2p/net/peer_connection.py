@@ -322,7 +322,7 @@ class PeerConnection:
                 self.heard_at = trio.current_time()
                 for event in protocol.receive_data(data):
                     self._handle_event(event, on_event)
-                for _ in range(2 * self.gives_way):  # after one round of tasks, which may begin with this one
+                for _ in range(2 if self.gives_way else 0):  # one round of tasks may begin with this one
                     await trio.lowlevel.checkpoint()
                 self.gives_way = False
                 self._settle()

@@ -136,7 +136,7 @@ class Injector:
         return _nothing
 
     def _lose_address(self, number: int, fault: faults.DeadAddress, host: Host) -> None:
-        """The addresses of a machine are as they are whether its process runs or not."""
+        """Let an address of a machine fail, whether its process runs or not."""
         address = host.addresses[fault.number]
         if host.lose_address(address):
             self._undos[number] = lambda _: host.regain_address(address)

@@ -37,7 +37,7 @@ AGAIN_SHARE = 0.3
 """The share of acknowledgements that are sent twice. Chosen, not measured."""
 
 ASKED_BEHIND = 5
-"""With each message that a node accepted, its agent asks what became of the one so many before it."""
+"""After each accepted message, the agent asks for the status of the message that was accepted so many before it."""
 
 _NAMES = {Why.STORE_FULL: StoreFull.__name__, Why.MAILBOX_FULL: MailboxFull.__name__}
 

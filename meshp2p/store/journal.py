@@ -50,7 +50,7 @@ class Journal:
         """Opens nothing before :meth:`load`."""
         self._pending: dict[Table, dict[bytes, Write]] = defaultdict(dict)
         self._stored: dict[Table, bytes] = dict.fromkeys(Table, b"")
-        """For each table a key that none in the store exceeds, or has exceeded."""
+        """For each table, a bound: the store has, and has had, no row with a greater key."""
         self.size: int = 0
         """The size of the file in bytes; 0 if nothing is in it."""
         self._path = path

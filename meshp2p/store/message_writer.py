@@ -38,12 +38,13 @@ WRITE_BYTES_MAX: Final = 1024 * 1024
 """The largest write that is made in the node's own thread. Chosen, not measured."""
 
 JOURNAL_BYTES_MAX: Final = 48 * 1024 * 1024
-"""The size of the journal at which the store takes it over. Of messages of 1 KiB that are acknowledged soon, it has no
-more rows left by then than at 16 MiB: the latest 10,000 receipts. To read it after a crash takes 0.1 s."""
+"""The size of the journal at which the store takes it over. If messages of 1 KiB are acknowledged soon, only the rows
+of the latest 10,000 receipts are left then, as many as at 16 MiB. Reading it after a crash takes 0.1 s."""
 
 LOOK_BYTES: Final = 16 * 1024 * 1024
-"""After so many bytes the store takes over the journal already if rows of more than half of that size are left, because
-they are kept in memory, and a takeover takes longer the more there are. Chosen, not measured."""
+"""After each so many bytes the writer looks how large the rows are that are left in the journal. If they have more than
+half of that, the store takes them over at once: they are kept in memory, and the more there are, the longer a takeover
+takes. Chosen, not measured."""
 
 TAKEOVER_FACTOR: Final = 4
 """How many times the size of the journal must be free on the disk, so that the store can take it over. A journal that
@@ -165,10 +166,10 @@ class MessageWriter:
         """Return whether the store is to take over the journal."""
         size = self._journal.size
         self._looked_at = min(self._looked_at, size)  # a journal that was taken over begins at 0
-        if size - self._looked_at <= LOOK_BYTES:
-            return size > JOURNAL_BYTES_MAX
-        self._looked_at = size
-        return size > JOURNAL_BYTES_MAX or _size_of([self._journal.writes()]) > LOOK_BYTES // 2
+        if size <= JOURNAL_BYTES_MAX and size - self._looked_at > LOOK_BYTES:
+            self._looked_at = size
+            return _size_of([self._journal.writes()]) > LOOK_BYTES // 2
+        return size > JOURNAL_BYTES_MAX
 
     def _write_in_thread(self, batches: Sequence[tuple[Write, ...]]) -> None:
         self._directory.check()

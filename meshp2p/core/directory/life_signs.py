@@ -61,7 +61,9 @@ class LifeSigns:
         if tag in self._assumed:
             self._assumed.discard(tag)
             if not len(self._assumed) & (len(self._assumed) - 1):
-                self._assumed = set(self._assumed)  # a set that shrinks keeps its memory
+                self._assumed = set(
+                    self._assumed
+                )  # a set that shrinks keeps its memory: at each power of two it is made anew
             self._news.append(tag)
         elif when - known > 0.5:
             self._news.append(tag)

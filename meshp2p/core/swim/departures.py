@@ -22,8 +22,8 @@ measured."""
 
 
 def call_pause(config: ProtocolConfig, seconds: float) -> float:
-    """Return the pause between two calls by one node, in seconds, so many seconds after the last death, if nearly all
-    nodes are dead."""
+    """Return the pause of one node between two calls, in seconds, if nearly all nodes are dead. ``seconds`` is the time
+    since the last death."""
     return config.dead_call_interval * min(1.0, max(1 / HASTE, seconds / HASTE_SECONDS))
 
 
@@ -36,7 +36,8 @@ class Departures:
         self._dial = dial
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """Process a member that died. Of many at once, most change nothing: then the dead are not even counted."""
+        """Plan a call after a death, unless one is planned early enough: many may die at once, and listing the dead
+        takes a while."""
         if isinstance(event, InstanceDied) and event.record.is_node:
             planned = self._state.timers.deadline(Timer.CALL_DEAD)
             if planned is None or planned > now + self._pause(len(self._state.members.departed), 0.0):
@@ -49,7 +50,7 @@ class Departures:
             self._state.timers.set_earlier(Timer.CALL_DEAD, now + pause * (0.5 + self._state.random.random()))
 
     def _pause(self, dead: int, seconds: float) -> float:
-        """Return the average pause if so many are dead, so many seconds after the last death: the fewer, the longer."""
+        """Return the average pause if so many are dead, the longer the fewer. ``seconds`` as for :func:`call_pause`."""
         share = dead / (dead + len(self._state.members.nodes))
         return call_pause(self._state.config, seconds) / share
 

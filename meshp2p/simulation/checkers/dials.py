@@ -110,8 +110,8 @@ class Watching(Checker):
 
 class Detours(Checker):
     """A call goes through a relay only until the direct path was tried again and worked: for ``DIRECT_RETRY_MAX`` after
-    the last obstacle, and then for the duration of the call that tries it. The first relay for a node is one of those
-    that this node watches, unless a call to both of them just failed."""
+    the last obstacle, and then for the duration of the call that tries it. The first relay for a node
+    is one of the nodes that the node watches, unless calls to all of these just failed."""
 
     name = "detours"
 

@@ -1,4 +1,4 @@
-"""What a node concludes from what others say of themselves: that they leave, and that they are slow; whom it tells."""
+"""What a node concludes from what others say of themselves (that they leave, or are slow), and to whom it gossips."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow
 __all__ = ["MailKept"]
 
 AT_ONCE = 0.5
-"""Seconds within which what is handed out was written, or was not and is handed out no more. Chosen, not measured."""
+"""A message that was handed out so many seconds ago is on the disk, or is handed out no more. Chosen, not measured."""
 
 WRITTEN_WITHIN = 5.0
 """Seconds after a disk was slow within which all is written that waited. Chosen, not measured."""
@@ -158,7 +158,8 @@ class MailKept(Checker):
                 handed_out.setdefault(message.id, self.oracle.engine.now)
 
     def _check_on_disk(self, host: Host, messages: tuple[Message, ...]) -> None:
-        """Check that what is handed out for long is on the disk: what could not be written was refused."""
+        """Check that each message is on the disk ``AT_ONCE`` after it was handed out first: a node refuses what it
+        cannot write."""
         oracle, disk = self.oracle, host.disk
         if disk is None or not oracle.has_had(DiskFull | DiskFails) or oracle.has_had(DiskSlow | DiskForgets):
             return
