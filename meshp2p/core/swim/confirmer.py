@@ -88,6 +88,7 @@ class Confirmer:
         they check at once."""
         state = self._state
         if not rumour.by:
+            self._check_again(rumour.id, now)  # it came by a sync, and its accuser may not have told the suspect
             return
         suspicion = self._membership.suspicions.get(rumour.id)
         if suspicion is None:
@@ -212,7 +213,10 @@ class Confirmer:
         record = state.members.records.get(node_id)
         if check is None:
             if record is not None and record.state is State.SUSPECT:
-                self._check_doubted(node_id, now)
+                if state.is_guarded:
+                    self.doubt(node_id, now)  # a node that was suspended accuses nobody yet
+                else:
+                    self.check(node_id, now)
             return
         if record is None or record.boot != check.boot or not record.is_node or state.is_guarded:
             self._end(node_id)
@@ -253,12 +257,6 @@ class Confirmer:
         if record is not None and record.state is State.SUSPECT and node_id not in self._checks:
             pause = RECHECK_PERIODS * self._state.config.probe_interval
             self._state.timers.set_earlier(Timer.CHECK, now + pause, node_id)
-
-    def _check_doubted(self, node_id: str, now: float) -> None:
-        if self._state.is_guarded:
-            self.doubt(node_id, now)  # a node that was suspended accuses nobody yet
-        else:
-            self.check(node_id, now)
 
     def receive_ack(self, sequence: int, sender: str | None) -> bool:
         """Receive an ack that answers no probe of the prober's. Return whether it answers a check."""
