@@ -240,20 +240,18 @@ class Machine(View):
 
     def next_deadline(self) -> float:
         """Return when to call :meth:`handle_timeouts`, on the clock of ``now``; infinity if never."""
-        if self._swim.ownership.has_lost_id:
-            return math.inf
-        return self._swim.pause_guard.next_look()
+        return math.inf if self._swim.ownership.has_lost_id else self._swim.pause_guard.next_look
 
     def _handle_timer(self, timer: Timer, subject: str, now: float) -> None:
         match timer:
+            case _ if timer < Timer.DELIVER:
+                self._swim.handle_timer(timer, subject, now)
             case Timer.PERSIST | Timer.STORE:
                 self._state.keeping.handle_retry(timer, now)
             case Timer.MAP_SYNC | Timer.MAP_TELL:
                 self._maps.handle_timer(timer, subject, now)
-            case _ if timer >= Timer.DELIVER:
-                self._mail.handle_timer(timer, subject, now)
             case _:
-                self._swim.handle_timer(timer, subject, now)
+                self._mail.handle_timer(timer, subject, now)
 
     # What the agent asks
 
@@ -278,6 +276,7 @@ class Machine(View):
         """Drop the answer to the request with this ticket. The request may have taken effect."""
         self._mail.reading.abandon(ticket)
         self._swim.abandon(ticket)
+        self._swim.pause_guard.plan_look()
 
     def register(self, profile: Profile, now: float, owner: str = "") -> list[Effect]:
         """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.swim.hosting.Hosting.register`."""
@@ -374,9 +373,9 @@ class Machine(View):
 
     def _conclude(self, now: float) -> list[Effect]:
         """Let the parts process changes until there are none, and return the effects."""
-        state = self._state
-        swim = self._swim
-        swim.route_findings(now)
+        state, swim = self._state, self._swim
+        if swim.findings:
+            swim.route_findings(now)
         if not state.is_announced:
             swim.syncer.announce_if_sure(now)
         while state.changes or not swim.election.is_current:
@@ -391,6 +390,7 @@ class Machine(View):
                 swim.membership.suspicions.weigh_confirmers(now)
                 swim.route_findings(now)
             swim.election.update(now)
+        swim.pause_guard.plan_look()
         effects, state.effects = state.effects, []
         return effects
 

@@ -148,7 +148,7 @@ class View:
     @property
     def is_settled(self) -> bool:
         """Whether the settle window is over, so that this node may name a leader."""
-        return self._swim.election.is_settled and self._state.is_announced
+        return self._state.is_settled and self._state.is_announced
 
     @property
     def is_announced(self) -> bool:

@@ -324,7 +324,7 @@ def test_a_node_that_does_not_know_yet_whose_its_id_is_names_no_leader() -> None
     machine = a_machine("a", is_announced=False)
     hear(machine, [a_record("a", 1 << 42, boot=1)], now=0.9)
     run_until(machine, 1.5)
-    assert machine._swim.election.is_settled
+    assert machine._state.is_settled
     assert not machine.is_announced
     assert machine.leader_id is None
 

@@ -60,10 +60,9 @@ class LifeSigns:
         self._heard[tag] = when
         if tag in self._assumed:
             self._assumed.discard(tag)
+            # a set that shrinks keeps its memory: at each power of two it is made anew
             if not len(self._assumed) & (len(self._assumed) - 1):
-                self._assumed = set(
-                    self._assumed
-                )  # a set that shrinks keeps its memory: at each power of two it is made anew
+                self._assumed = set(self._assumed)
             self._news.append(tag)
         elif when - known > 0.5:
             self._news.append(tag)
@@ -86,16 +85,18 @@ class LifeSigns:
             if news:
                 tag = news.popleft()
             else:
-                tag = turn[0]
-                turn.rotate(-1)
-            when = heard.get(tag)
-            if when is not None and tag not in assumed:
-                age = max(0, ceil((now - when) * 10))
-                ages += (tag, age if age < _AGE_MAX else _AGE_MAX)
+                tag = turn.popleft()
+                turn.append(tag)
+            if tag in heard and tag not in assumed:
+                age = ceil((now - heard[tag]) * 10)
+                ages.append(tag)
+                ages.append(0 if age < 0 else age if age < _AGE_MAX else _AGE_MAX)
         return tuple(ages)
 
     def unpack(self, ages: tuple[int, ...], now: float) -> None:
         """Take what a packet carried about instances that are listed; of others it is ignored."""
-        for tag, age in zip(ages[::2], ages[1::2], strict=False):
-            if (when := now - age * 0.1) >= self._heard.get(tag, inf):
+        heard = self._heard
+        for place in range(0, len(ages) - 1, 2):
+            tag, when = ages[place], now - ages[place + 1] * 0.1
+            if when >= heard.get(tag, inf):
                 self.note_listed(tag, when)

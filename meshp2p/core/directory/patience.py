@@ -44,6 +44,8 @@ class Patience:
 
     def factor(self, node_id: str, now: float) -> float:
         """Return by how much the timeouts for this node are multiplied."""
+        if node_id not in self._said and node_id not in self._returns:
+            return 1.0
         points = max(self._said.get(node_id, 0), self._count_returns(node_id, now))
         return min(1.0 + points / 2, self._maximum)
 

@@ -210,12 +210,11 @@ class NodeState:
     def send(self, address: Address, to: int, body: Body, now: float, first: Item | None = None) -> None:
         """Send ``body`` to the node with the tag ``to``, with as much gossip as fits. ``first`` goes first, because it
         concerns the receiver."""
-        config = self.config
         ages = self.life.pack(AGES_PER_PACKET, now)
         items: tuple[Item, ...] = ()
         if self.is_announced and len(self.gossip):
             budget = self.item_bytes_max - (0 if first is None else item_bytes(first))
-            items = self.gossip.pop_items(budget, config.retransmits(len(self.members.nodes)))
+            items = self.gossip.pop_items(budget, self.config.retransmits(len(self.members.nodes)))
         if first is not None:
             items = (first, *(item for item in items if item.id != first.id))
         self.effects.append(Send(address, Datagram(body, items, ages), to))

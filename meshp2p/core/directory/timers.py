@@ -100,16 +100,16 @@ class Timers:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Key]] = []
-        self._live: dict[Key, tuple[float, int]] = {}
+        self._live: dict[Key, tuple[float, int, Key]] = {}
         self._count = 0
 
     def set(self, timer: Timer, deadline: float, subject: str = "") -> None:
         key = (timer, subject)
         self._count = count = self._count + 1
-        self._live[key] = (deadline, count)
-        heapq.heappush(self._heap, (deadline, count, key))
+        entry = self._live[key] = (deadline, count, key)
+        heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._live) + SLACK:
-            self._heap = [(deadline, count, key) for key, (deadline, count) in self._live.items()]
+            self._heap = list(self._live.values())
             heapq.heapify(self._heap)
 
     def set_earlier(self, timer: Timer, deadline: float, subject: str = "") -> None:
@@ -118,8 +118,9 @@ class Timers:
         if present is None or deadline < present:
             self.set(timer, deadline, subject)
 
-    def cancel(self, timer: Timer, subject: str = "") -> None:
-        self._live.pop((timer, subject), None)
+    def cancel(self, timer: Timer, subject: str = "") -> bool:
+        """Cancel a timer. Return whether it was set."""
+        return self._live.pop((timer, subject), None) is not None
 
     def is_set(self, timer: Timer, subject: str = "") -> bool:
         return (timer, subject) in self._live
@@ -132,10 +133,9 @@ class Timers:
         """Return the earliest deadline; infinity if there is none."""
         heap, live = self._heap, self._live
         while heap:
-            deadline, count, key = heap[0]
-            entry = live.get(key)
-            if entry is not None and entry[1] == count:
-                return deadline
+            entry = heap[0]
+            if live.get(entry[2]) is entry:
+                return entry[0]
             heapq.heappop(heap)
         return math.inf
 

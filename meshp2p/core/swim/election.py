@@ -42,10 +42,6 @@ class Election:
         self._grounds: tuple[bool, bool, bool, Claim, int, bool] | None = None
 
     @property
-    def is_settled(self) -> bool:
-        return self._state.is_settled
-
-    @property
     def hears_nobody(self) -> bool:
         """Whether this node has lost contact, and still lists others."""
         return self.has_lost_contact and len(self._state.members.nodes) > 1
@@ -122,7 +118,7 @@ class Election:
         """Determine the leader, and claim the leadership if it is this node's to claim, once the epoch is on disk."""
         state = self._state
         members = state.members
-        may_name = self.is_settled and state.is_announced and not state.is_leaving
+        may_name = state.is_settled and state.is_announced and not state.is_leaving
         leader_id = members.lowest if may_name and len(members.nodes) >= state.config.quorum else None
         if self._lease is not None:
             self._pursue_lease(self._lease, leader_id, now)

@@ -134,20 +134,20 @@ class Swim:
 
     def receive(self, datagram: Datagram, source: Address, now: float) -> None:
         """Process a packet that came from this address."""
-        state = self._state
-        body = datagram.body
+        state, body = self._state, datagram.body
         sender = state.members.id_of(body.sender)
-        was_listed = sender in state.members.records
+        record = state.members.records.get(sender or "")
+        was_listed = record is not None
         if datagram.items:
             # a round of gossip carries ages, what is told does not
             told_by = body.sender if isinstance(body, Gossip) and not datagram.ages else 0
             self.membership.merge(datagram.items, now, told_by=told_by)
             self.route_findings(now)
             sender = state.members.id_of(body.sender)  # its own record may have been among them
+            record = state.members.records.get(sender or "")
         is_fresh = not state.is_guarded  # packets that waited while this process was suspended are older than they look
         if datagram.ages and is_fresh:
             state.life.unpack(datagram.ages, now)
-        record = state.members.records.get(sender) if sender is not None else None
         if record is None:
             self._receive_unlisted(body, sender, source, now)
         else:
@@ -158,7 +158,8 @@ class Swim:
             if record.addresses and not isinstance(body, Ack):
                 self.paths.hear(record, source, now)
         self._receive_body(body, sender, source, now)
-        self.route_findings(now)
+        if self.findings:
+            self.route_findings(now)
         if record is not None and isinstance(body, (Ping, Ack)):
             state.patience.note_health(record.id, body.local_health)
             if was_listed:
@@ -259,6 +260,8 @@ class Swim:
         match timer:
             case Timer.PROBE:
                 self._handle_probe(now)
+            case Timer.CONTACT:
+                self.contact.handle_look(now)
             case Timer.PROBE_DIRECT:
                 self.prober.handle_no_answer(now)
             case Timer.RELAY:
@@ -285,8 +288,6 @@ class Swim:
                 self.watches.handle_look(now)
             case Timer.ROLL_CALL:
                 self.roll_call.handle_wave(now)
-            case Timer.CONTACT:
-                self.contact.handle_look(now)
             case Timer.LOOK:
                 self.convergence.handle_look(now)
             case Timer.PATH:
@@ -301,7 +302,8 @@ class Swim:
                 self.election.handle_lease(timer, subject, now)
             case _:
                 raise InternalError(f"no part handles timer {timer!r}")
-        self.route_findings(now)
+        if self.findings:
+            self.route_findings(now)
 
     def _handle_probe(self, now: float) -> None:
         """End a protocol period and begin the next."""
@@ -320,7 +322,7 @@ class Swim:
     def _settle(self, now: float) -> None:
         self.syncer.end_look_around()
         self.election.settle()
-        if not self.election.is_settled:
+        if not self._state.is_settled:
             self.election.look_again(now)  # it is guarded, or has no contact
 
     def notice(self, event: InstanceChange, now: float) -> None:

@@ -41,6 +41,8 @@ class PauseGuard:
         self._hosting = hosting
         self._syncer = syncer
         self._election = election
+        self.next_look: float = 0.0
+        """When to run timers or, if none is due soon, to check the clocks: as of the end of the last input."""
         self._wall_ahead = 0.0
         self._looked_at = 0.0
         self._lag_counted_at = 0.0
@@ -51,13 +53,14 @@ class PauseGuard:
         self._wall_ahead = self._state.wall_ms() / 1000 - now
         self._looked_at = now
 
-    def next_look(self) -> float:
-        """Return the next deadline or, if that is far off, the next time to check the clocks.
+    def plan_look(self) -> None:
+        """Set :attr:`next_look` at the end of an input.
 
-        A node that finds itself slow has few timers. Without this, no timer would be late after a suspension.
+        A node that finds itself slow has few timers. Without a check of the clocks, none would be late after a
+        suspension.
         """
         deadline, look = self._state.timers.next_deadline(), self._looked_at + self._state.config.probe_interval
-        return deadline if deadline < look else look  # min() takes longer, and this is read after each input
+        self.next_look = deadline if deadline < look else look  # min() takes longer, and each input does this
 
     def check_arrival(self, now: float) -> None:
         """Check for a suspension when an input arrives from another node, the disk or an agent.
@@ -68,18 +71,18 @@ class PauseGuard:
         if not state.is_guarded:
             threshold = state.config.pause_threshold
             slept = state.wall_ms() / 1000 - now - self._wall_ahead
-            if slept >= threshold or now - self.next_look() >= threshold:
+            if slept >= threshold or now - self.next_look >= threshold:
                 self.check_clocks(now)
         self._looked_at = now
 
     def check_clocks(self, now: float) -> None:
         """Check for a suspension when a timer fires."""
         config = self._state.config
-        late = now - self.next_look()
+        late = now - self.next_look
         self._looked_at = now
         wall_ahead = self._state.wall_ms() / 1000 - now
         slept, self._wall_ahead = wall_ahead - self._wall_ahead, wall_ahead
-        if max(late, slept) >= config.pause_threshold:
+        if late >= config.pause_threshold or slept >= config.pause_threshold:
             self._begin(now)
         elif late >= LAG_THRESHOLD and now - self._lag_counted_at >= config.probe_interval:
             self._lag_counted_at = now

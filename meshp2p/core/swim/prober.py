@@ -151,10 +151,7 @@ class Prober:
         current = self._round
         if current is None or current.sequence != message.sequence or sender != current.target:
             return False
-        if not current.is_acknowledged:
-            if state.timers.is_set(Timer.PROBE_DIRECT):
-                self._note_round_trip(current.target, now - current.sent_at)
-            self._acknowledge(current, now)
+        self._acknowledge(current, now)
         return True
 
     def receive_nack(self, message: Nack) -> None:
@@ -170,13 +167,14 @@ class Prober:
             return
         current.is_acknowledged = True
         if current is self._round:
-            if state.timers.is_set(Timer.PROBE_DIRECT):
+            if state.timers.cancel(Timer.PROBE_DIRECT):  # the direct ping was answered in time
+                self._note_round_trip(current.target, now - current.sent_at)
                 self.indirect.pop(current.target, None)
             else:
                 self.indirect[current.target] = None
-            state.timers.cancel(Timer.PROBE_DIRECT)
             state.local_health.change(-1)
-            self._findings.append(ProbeAnswered(current.target))
+            if state.is_guarded:
+                self._findings.append(ProbeAnswered(current.target))
         if state.heard.get(current.target) != now and state.is_live(current.target):  # by TCP, or in a pause
             state.heard[current.target] = now
             state.life.note(current.target, now)
@@ -185,8 +183,10 @@ class Prober:
         """End the round under way. Return it if the target did not answer and must be accused."""
         state = self._state
         current, self._round = self._round, None
+        if current is None or current.is_acknowledged:
+            return None
         state.timers.cancel(Timer.PROBE_DIRECT)
-        if current is None or current.is_acknowledged or not self._is_listed(current):
+        if not self._is_listed(current):
             return None
         state.counters.probes_failed += 1
         self.round_trips.pop(current.target, None)

@@ -282,11 +282,11 @@ class Syncer:
         if refused is not None:
             return refused
         if not is_digest(request.buckets):
-            return SyncReply(state.own, self._election.is_settled, (), (), is_leaving=state.is_leaving)
+            return SyncReply(state.own, state.is_settled, (), (), is_leaving=state.is_leaving)
         differing = differing_buckets(state.members, request.buckets)
         items = tuple(self._bounded(self._held_in(differing, len(request.buckets) // 8)))
         claim = state.members.top_claim
-        reply = SyncReply(state.own, self._election.is_settled, items, differing, claim, state.is_leaving)
+        reply = SyncReply(state.own, state.is_settled, items, differing, claim, state.is_leaving)
         if request.sender is not None:
             self._membership.merge((request.sender,), now, by_sync=True)
         self._membership.note_claim(request.claim)
