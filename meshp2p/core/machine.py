@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import assert_never
 
 import msgspec
 
@@ -39,21 +38,12 @@ from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.randomness import Randomness
 from meshp2p.core.record import BOOT_DICE_BITS, INCARNATION_MAX, Record, State
-from meshp2p.core.requests import (
-    Acknowledge,
-    AskStatus,
-    Deregister,
-    Fetch,
-    Heartbeat,
-    ReadInstance,
-    Request,
-    SendMessage,
-)
+from meshp2p.core.requests import Deregister, Heartbeat, ReadInstance, Request, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.core.swim.machine import Swim
 from meshp2p.core.validity import check_item
 from meshp2p.core.view import View
-from meshp2p.errors import NodeClosed
+from meshp2p.errors import MeshError, NodeClosed
 
 __all__ = ["Machine"]
 
@@ -262,15 +252,22 @@ class Machine(View):
         Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused.
         """
         self._check_running()
-        match request:
-            case Heartbeat() | Deregister() | ReadInstance():
-                self._swim.pause_guard.check_arrival(now)
-                self._swim.request(ticket, request, now)
-            case SendMessage() | Fetch() | Acknowledge() | AskStatus():
-                self._mail.request(ticket, request, now)
-            case _:
-                assert_never(request)
+        if isinstance(request, Heartbeat | Deregister | ReadInstance):
+            self._swim.pause_guard.check_arrival(now)
+            self._swim.request(ticket, request, now)
+        else:
+            self._mail.request(ticket, request, now)
         return self._conclude(now)
+
+    def send(self, requests: dict[int, SendMessage], now: float) -> tuple[dict[int, MeshError], list[Effect]]:
+        """Make these requests, by ticket, as :meth:`request` does, but write the messages together. Return the errors
+        of those that are refused."""
+        try:
+            self._check_running()
+            refused = self._mail.accepting.accept(requests, now)
+        except NodeClosed as error:
+            refused = dict.fromkeys(requests, error)
+        return refused, self._conclude(now)
 
     def abandon(self, ticket: int) -> None:
         """Drop the answer to the request with this ticket. The request may have taken effect."""

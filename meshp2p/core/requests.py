@@ -89,4 +89,7 @@ class ReadInstance(msgspec.Struct, frozen=True, array_like=True, tag=True):
     id: str
 
 
-Request = Heartbeat | Deregister | ReadInstance | SendMessage | Fetch | Acknowledge | AskStatus
+MailQuestion = SendMessage | Fetch | Acknowledge | AskStatus
+"""Those that concern messages."""
+
+Request = Heartbeat | Deregister | ReadInstance | MailQuestion

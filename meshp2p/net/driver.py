@@ -37,10 +37,10 @@ from meshp2p.core.effects import (
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record, tag_of
-from meshp2p.core.requests import Request
+from meshp2p.core.requests import Request, SendMessage
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError
 from meshp2p.net.datagram_reader import DatagramReader
-from meshp2p.net.driver_parts import Caller, Datagrams, DriverStats
+from meshp2p.net.driver_parts import Caller, Datagrams, DriverStats, PendingAnswer
 from meshp2p.net.security import MachineGuard, Security, renew_keys
 from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
@@ -76,13 +76,14 @@ class Driver:
         self.machine = machine
         self.stats: DriverStats = DriverStats()
         self.count_refused: Callable[[Refusal], None] = self.stats.count_refused
+        self.call: Callable[[Call], Awaitable[CallReply | CallFailed]] = caller.call
         self.relay_route: Callable[[str], CallRoute | None] = machine.relay_route
         self._codec = codec
         self._datagrams = datagrams
         self._caller = caller
         self._emit = emit
         self._persist = persist
-        self._stores = None if store is None else StoreWriter(store, self._conclude_stores)
+        self._stores = None if store is None else StoreWriter(store, self._conclude_stores, self._send)
         self._guard: MachineGuard | None = None
         if security is not None:
             self._guard = security.guard(machine, codec, self._note_stranger, self.stats.count_refused)
@@ -97,7 +98,8 @@ class Driver:
         self._conditions: dict[trio.Event, Callable[[], bool]] = {}
         self._sleepers: dict[trio.Event, float] = {}
         self._watches: dict[int, trio.CancelScope] = {}
-        self._waiting: dict[int, tuple[trio.Event, list[CallReply]]] = {}
+        self._waiting: dict[int, PendingAnswer] = {}
+        self._sending: dict[int, SendMessage] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start the machine and drive it until cancelled. What is to be stored by then is still written, for at most
@@ -161,22 +163,26 @@ class Driver:
             self.reader.read_waiting()
 
     async def request(self, request: Request) -> CallReply:
-        """Make a request that another node may have to answer.
-
-        Raises the errors of the machine. Cancel-safe: then it is unknown whether the request took effect.
-        """
-        ticket = self._next_ticket()
-        done, replies = self._waiting[ticket]
+        """Make a request that another node may have to answer. Raises the errors of the machine. Cancel-safe: then it
+        is unknown whether the request took effect."""
+        answer = self._expect_answer()
         try:
-            self.perform(self.machine.request(ticket, request, trio.current_time()))
-            await done.wait()
+            if isinstance(request, SendMessage) and self._stores is not None and self._stores.schedule():
+                self._sending[answer.ticket] = request  # until the next transaction
+            else:
+                self.perform(self.machine.request(answer.ticket, request, trio.current_time()))
+            return await answer.wait()
         finally:
-            self._give_back_ticket(ticket)
-        return replies[0]
+            self._give_back(answer)
 
-    async def call(self, call: Call) -> CallReply | CallFailed:
-        """Call another node for nobody but the caller of this."""
-        return await self._caller.call(call)
+    def _send(self) -> None:
+        """Let the machine accept the messages that wait, so that they are written together."""
+        if self._sending:
+            sending, self._sending = self._sending, {}
+            refused, effects = self.machine.send(sending, trio.current_time())
+            for ticket, error in refused.items():
+                self._waiting[ticket].refuse(error)
+            self.perform(effects)
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Return when ``holds()`` is true. It is called after each step of the machine."""
@@ -216,26 +222,24 @@ class Driver:
             raise
 
     def _answer_request(self, request: CallRequest) -> bytes | Awaitable[bytes]:
-        ticket, before = self._next_ticket(), self._resolved
-        reply, effects = self.machine.receive_call(request, trio.current_time(), ticket)
+        before, answer = self._resolved, self._expect_answer()
+        reply, effects = self.machine.receive_call(request, trio.current_time(), answer.ticket)
         self.perform(effects)
-        resolved = self._waiting[ticket][1]
-        self.has_woken_agent = self._resolved - before > len(resolved)
-        reply = resolved[0] if resolved else reply
+        self.has_woken_agent = self._resolved - before > (answer.reply is not None)
+        reply = answer.reply or reply
         if reply is None:
-            return self._await_answer(ticket)
-        self._give_back_ticket(ticket)
+            return self._await_answer(answer)
+        self._give_back(answer)
         self.stats.calls_answered += 1
         return self._codec.encode(reply)
 
-    async def _await_answer(self, ticket: int) -> bytes:
-        done, replies = self._waiting[ticket]
+    async def _await_answer(self, answer: PendingAnswer) -> bytes:
         try:
-            await done.wait()
+            reply = await answer.wait()
         finally:
-            self._give_back_ticket(ticket)
+            self._give_back(answer)
         self.stats.calls_answered += 1
-        return self._codec.encode(replies[0])
+        return self._codec.encode(reply)
 
     async def answer_watch(self, body: bytes) -> bytes:
         """Return the frame that opens a watch connection. Raises :class:`RemoteProtocolError` if the request is
@@ -268,9 +272,7 @@ class Driver:
 
     def check_reply(self, reply: CallReply, replier: str) -> CallReply:
         """See :class:`~meshp2p.net.call_server.PeerService`."""
-        if self._guard is None:
-            return reply
-        return self._guard.check_reply(reply, replier, trio.current_time())
+        return reply if self._guard is None else self._guard.check_reply(reply, replier, trio.current_time())
 
     def is_usurper(self, node_id: str, machine: bytes) -> bool:
         """See :class:`~meshp2p.net.call_server.PeerService`."""
@@ -293,17 +295,17 @@ class Driver:
             gone = {*agents, *self._guard.revoked_agents()}
             self.perform(self.machine.expel(gone, trio.current_time(), self._guard.is_trusted_caller))
 
-    def _next_ticket(self) -> int:
-        """Return a new ticket for an answer that will come."""
+    def _expect_answer(self) -> PendingAnswer:
+        """Return an answer that will come, with a new ticket."""
         self._tickets += 1
-        self._waiting[self._tickets] = (trio.Event(), [])
-        return self._tickets
+        answer = self._waiting[self._tickets] = PendingAnswer(self._tickets)
+        return answer
 
-    def _give_back_ticket(self, ticket: int) -> None:
-        """Return a ticket. If it has no answer yet, tell the machine that none is awaited any more."""
-        _, replies = self._waiting.pop(ticket)
-        if not replies:
-            self.machine.abandon(ticket)
+    def _give_back(self, answer: PendingAnswer) -> None:
+        """Give back a ticket. If it has no answer yet, tell the machine that none is awaited any more."""
+        self._sending.pop(answer.ticket, None)
+        if self._waiting.pop(answer.ticket).reply is None:
+            self.machine.abandon(answer.ticket)
 
     def perform_send(self, effect: Send) -> None:
         if self._guard is None:
@@ -346,8 +348,7 @@ class Driver:
         waiting = self._waiting.get(effect.ticket)
         if waiting is not None:
             self._resolved += 1
-            waiting[1].append(effect.reply)
-            waiting[0].set()
+            waiting.set(effect.reply)
 
     def _start(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
         if self._nursery is not None:

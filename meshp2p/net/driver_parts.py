@@ -1,4 +1,4 @@
-"""The interfaces to the network that a driver uses, and its counters."""
+"""The interfaces to the network that a driver uses, an answer that a task waits for, and the counters of a driver."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
+import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
-from meshp2p.errors import Refusal
+from meshp2p.errors import InternalError, MeshError, Refusal
 
-__all__ = ["DELAY_BOUNDS", "Caller", "Conclude", "Datagrams", "DriverStats"]
+__all__ = ["DELAY_BOUNDS", "Caller", "Conclude", "Datagrams", "DriverStats", "PendingAnswer"]
 
 DELAY_BOUNDS: Final = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Seconds. Chosen, not measured."""
@@ -42,6 +43,34 @@ class Caller(Protocol):
 
     async def call(self, call: Call) -> CallReply | CallFailed: ...
     async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed: ...
+
+
+class PendingAnswer:
+    """The answer to one request or call: a reply, or the error of a request that is refused."""
+
+    __slots__ = ("_done", "_error", "reply", "ticket")
+
+    def __init__(self, ticket: int) -> None:
+        self.ticket: int = ticket
+        self.reply: CallReply | None = None
+        self._error: MeshError | None = None
+        self._done = trio.Event()
+
+    def set(self, reply: CallReply) -> None:
+        """Set the reply. Only the first one counts."""
+        self.reply = self.reply or reply
+        self._done.set()
+
+    def refuse(self, error: MeshError) -> None:
+        self._error = error
+        self._done.set()
+
+    async def wait(self) -> CallReply:
+        """Return the reply, or raise the error."""
+        await self._done.wait()
+        if self.reply is None:
+            raise self._error or InternalError("a request was neither answered nor refused")
+        return self.reply
 
 
 class DriverStats(msgspec.Struct):

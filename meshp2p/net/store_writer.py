@@ -25,12 +25,16 @@ class StoreWriter:
     failure or None.
 
     If the last transaction was made at once, so is the next one, without a switch to the task. Further stores wait
-    until all tasks that are ready have run, so that they are written together.
+    until all tasks that are ready have run, so that they are written together. Before each of these transactions,
+    ``gather()`` may put more stores.
     """
 
-    def __init__(self, write: WriteBatches, conclude: Callable[[list[Store], str | None], None]) -> None:
+    def __init__(
+        self, write: WriteBatches, conclude: Callable[[list[Store], str | None], None], gather: Callable[[], None]
+    ) -> None:
         self._write_batches = write
         self._conclude = conclude
+        self._gather = gather
         self._waiting: list[Store] = []
         self._begun: tuple[list[Store], Awaitable[None]] | None = None
         """A transaction that could not be made at once."""
@@ -39,6 +43,14 @@ class StoreWriter:
         self._scope = trio.CancelScope(shield=True)
         self._is_ending = False
         self._has_news = trio.Event()
+
+    def schedule(self) -> bool:
+        """Return whether ``gather()`` will be called, in the task of :meth:`run`. If not, stores are made at once, or
+        not at all."""
+        if self._may_write_at_once or self._is_ending:
+            return False
+        self._has_news.set()
+        return True
 
     def put(self, store: Store) -> None:
         self._has_news.set()
@@ -50,6 +62,7 @@ class StoreWriter:
 
     def end(self) -> None:
         """Write the waiting stores, for at most ``STORE_SECONDS_MAX``; then :meth:`run` returns."""
+        self._gather()
         self._is_ending = True
         self._scope.deadline = trio.current_time() + STORE_SECONDS_MAX
         self._has_news.set()
@@ -64,6 +77,7 @@ class StoreWriter:
 
     async def _run(self) -> None:
         while self._begun or self._waiting or not self._is_ending:
+            self._gather()
             if not self._begun and self._waiting:
                 taken, self._waiting = self._waiting, []
                 self._begin(taken)

@@ -21,9 +21,9 @@ from meshp2p.core.datagrams import Datagram
 from meshp2p.core.effects import CallFailed, Effect, Resolve, WatchOpened
 from meshp2p.core.machine import Machine
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
-from meshp2p.core.requests import Fetch, Request
+from meshp2p.core.requests import Fetch, Request, SendMessage
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.errors import ConfigError, InternalError, LocalProtocolError
+from meshp2p.errors import ConfigError, InternalError, LocalProtocolError, MeshError
 
 __all__ = ["SupervisedMachine"]
 
@@ -97,6 +97,17 @@ class SupervisedMachine(Machine):
         except (LocalProtocolError, ConfigError):
             del self._asked[ticket]
             raise
+
+    def send(self, requests: dict[int, SendMessage], now: float) -> tuple[dict[int, MeshError], list[Effect]]:
+        self._asked |= dict.fromkeys(requests, _UNKNOWN)
+        try:
+            refused, effects = super().send(requests, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            return {}, self._begin_anew(error, now)
+        for ticket in refused:
+            del self._asked[ticket]
+        self._note(effects)
+        return refused, effects
 
     def abandon(self, ticket: int) -> None:
         self._asked.pop(ticket, None)

@@ -43,6 +43,7 @@ INPUTS: Final = {
     "republish": 0,
     "request": 2,
     "routes": 1,
+    "send": 1,
     "start": 0,
     "write_map": 3,
 }
@@ -108,6 +109,7 @@ def _clear_digest(one: Any, _change: Callable[[bytes], bytes]) -> Any:
 
 _CHANGES: Final[dict[type, Callable[[Any, Callable[[bytes], bytes]], Any]]] = {
     SendMessage: _change_payload,
+    dict: lambda one, change: {ticket: _change_payload(request, change) for ticket, request in one.items()},
     Deliver: _change_parcels,
     Deposit: _change_parcels,
     FetchReply: _change_messages,
@@ -137,6 +139,7 @@ _SIZES: Final[dict[type, Callable[[Any], int]]] = {
     Fetch: lambda _: 0,
     Heartbeat: lambda one: len(one.metrics),
     SendMessage: lambda one: len(one.payload),
+    dict: lambda one: sum([len(request.payload) for request in one.values()]),
 }
 
 

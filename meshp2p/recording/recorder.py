@@ -55,7 +55,7 @@ so that nothing waits for that."""
 SMALL: Final = ("first_route", "handle_timeouts", "note_route", "receive", "receive_stored", "routes", "start")
 """Inputs whose arguments are small."""
 
-CARRIED: Final = {"receive_call": 0, "receive_reply": 1, "receive_watch": 1, "register": 0, "request": 1}
+CARRIED: Final = {"receive_call": 0, "receive_reply": 1, "receive_watch": 1, "register": 0, "request": 1, "send": 0}
 """Inputs with an object that may be large or have payloads, and the place of that object among the arguments."""
 
 _OBJECTS: Final = {NUMBERS[name]: 3 + at for name, at in CARRIED.items()}

@@ -276,6 +276,9 @@ class Target:
             case _:
                 target = draw.choice((None, *IDS))
                 request = SendMessage(one, target, draw.choice(("Query", "Gossip")), "", b"1")
+                if draw.random() < 0.5:
+                    self._take(self.machine.send({self._ticket(): request, self._ticket(): request}, self.now)[1])
+                    return
         ticket = self._ticket()
         self._take(self.machine.request(ticket, request, self.now))  # type: ignore[arg-type]  # one of those
         if draw.random() < 0.1:

@@ -30,8 +30,9 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, LeadershipChanged, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.requests import Request
+from meshp2p.core.requests import Request, SendMessage
 from meshp2p.core.swim.hosting import Profile
+from meshp2p.errors import MeshError
 
 EPOCH_MS = 1_700_000_000_000
 
@@ -160,6 +161,14 @@ class Mesh:
         self._tickets += 1
         self._perform(key, self.nodes[key].request(self._tickets, request, self.now))
         return self._tickets
+
+    def send(self, key: str, *requests: SendMessage) -> tuple[list[int], dict[int, MeshError]]:
+        """Let a node accept messages together. Return the ticket of each, and the errors of those that are refused."""
+        tickets = [self._tickets + count for count, _ in enumerate(requests, 1)]
+        self._tickets += len(requests)
+        refused, effects = self.nodes[key].send(dict(zip(tickets, requests, strict=True)), self.now)
+        self._perform(key, effects)
+        return tickets, refused
 
     def answer(self, key: str, request: Request, within: float = 10.0) -> CallReply:
         """Ask a node for something, and run until it is answered."""

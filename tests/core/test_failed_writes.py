@@ -137,6 +137,10 @@ def sending(mesh: Mesh) -> Act:
     return lambda: [mesh.ask("a", SendMessage("s", target, "Query", "", b"1")) for target in ("b", "a", None)]
 
 
+def sending_together(mesh: Mesh) -> Act:
+    return lambda: mesh.send("a", *(SendMessage("s", target, "Query", "", b"1") for target in ("b", "a", None)))
+
+
 def acknowledging_what_others_hold(mesh: Mesh) -> Act:
     ids = [send(mesh, "b", "a").message_id for _ in range(4)]
     return lambda: [mesh.ask("a", Acknowledge("a", (one, ids[0]))) for one in ids]
@@ -266,6 +270,7 @@ def losing_the_home_of_a_recipient_whose_holder_is_gone(mesh: Mesh) -> Act:
 
 CASES = (
     sending,
+    sending_together,
     acknowledging_what_others_hold,
     acknowledging_while_the_holders_are_away,
     acknowledging_what_this_node_holds,

@@ -35,8 +35,9 @@ from meshp2p.core.effects import (
 from meshp2p.core.events import Event, LeadershipChanged, MapChanged, StorageFailed, StorageRecovered
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.requests import SendMessage
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull
+from meshp2p.errors import InternalError, LocalProtocolError, Refusal, RemoteProtocolError, StoreError, StoreFull
 from meshp2p.net.datagram_reader import DRAIN_MAX, DRAIN_SECONDS, QUEUE_MAX
 from meshp2p.net.driver import Driver
 from meshp2p.net.driver_parts import Conclude
@@ -461,6 +462,100 @@ async def test_a_machine_that_stores_where_there_is_no_disk_is_our_own_mistake()
     async with driving() as bench:
         with pytest.raises(InternalError):
             bench.driver.perform([a_store(1)])
+
+
+async def agents_send(
+    bench: Bench, targets: Sequence[str | None], outcomes: list[str], scope: trio.CancelScope | None = None
+) -> None:
+    """Let as many agents send a message at the same time, and note how that ends for each. The last one sends within
+    ``scope``."""
+
+    async def send(number: int, target: str | None) -> None:
+        with scope if scope is not None and number == len(targets) - 1 else trio.CancelScope():
+            try:
+                reply = await bench.driver.request(SendMessage("s", target, "Query", "", b"%d" % number))
+                outcomes.append(f"{number} {type(reply).__name__}")
+            except LocalProtocolError as error:
+                outcomes.append(f"{number} {type(error).__name__}")
+
+    async with trio.open_nursery() as nursery:
+        for number, target in enumerate(targets):
+            nursery.start_soon(send, number, target)
+
+
+@asynccontextmanager
+async def sending(store: FakeStore) -> AsyncIterator[tuple[Bench, trio.Nursery]]:
+    """Run a driver that lists "peer", and whose disk writes something that waits."""
+    async with driving(FakeDisk().keep, store) as bench, trio.open_nursery() as nursery:
+        del bench.machine.receive_stored  # the machine itself gets the outcomes
+        bench.datagrams.put(gossip(PEER))
+        await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
+        bench.driver.perform([a_store(0)])
+        await trio.testing.wait_all_tasks_blocked()
+        yield bench, nursery
+
+
+async def test_messages_of_many_agents_are_written_by_one_store_and_each_is_refused_for_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, outcomes = FakeStore(), list[str]()
+    async with sending(store) as (bench, nursery):
+        nursery.start_soon(agents_send, bench, ["peer", "nobody", "peer", "peer"], outcomes)
+        await trio.testing.wait_all_tasks_blocked()
+        assert outcomes == []
+        assert bench.machine.outbox.reserved == 0, "they are accepted when the disk is ready"
+        store.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(outcomes) == ["0 SendReply", "1 UnknownInstance", "2 SendReply", "3 SendReply"]
+        assert len(store.tried) == 2
+        assert bench.driver.stats.stores == 2
+        assert bench.machine.outbox.copies == 3
+
+
+async def test_a_message_of_an_agent_that_stops_waiting_before_it_is_accepted_is_not_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store, outcomes, scope = FakeStore(), list[str](), trio.CancelScope()
+    async with sending(store) as (bench, nursery):
+        nursery.start_soon(agents_send, bench, ["peer", "peer"], outcomes, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        store.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert outcomes == ["0 SendReply"]
+        assert bench.machine.outbox.copies == 1
+
+
+async def test_messages_that_wait_while_the_node_leaves_are_refused(autojump_clock: trio.testing.MockClock) -> None:
+    store, outcomes = FakeStore(), list[str]()
+    async with sending(store) as (bench, nursery):
+        nursery.start_soon(agents_send, bench, ["peer", "peer"], outcomes)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.driver.perform(bench.machine.leave(trio.current_time()))
+        store.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(outcomes) == ["0 NodeClosed", "1 NodeClosed"]
+
+
+async def test_messages_that_wait_at_the_end_are_still_written(autojump_clock: trio.testing.MockClock) -> None:
+    store, outcomes = FakeStore(), list[str]()
+    bench = Bench(FakeDisk().keep, store)
+    del bench.machine.receive_stored
+    async with trio.open_nursery() as agents:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(bench.driver.run)
+            bench.datagrams.put(gossip(PEER))
+            await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
+            bench.driver.perform([a_store(0)])
+            await trio.testing.wait_all_tasks_blocked()
+            agents.start_soon(agents_send, bench, ["peer", "peer"], outcomes)
+            await trio.testing.wait_all_tasks_blocked()
+            store.gate.set()
+            nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(outcomes) == ["0 SendReply", "1 SendReply"]
+    assert len(store.kept) == 4
 
 
 # Calls and requests

@@ -147,15 +147,31 @@ def test_whoever_waits_is_answered() -> None:
     bench.take(bench.machine.request(12, SendMessage("me", "a", "Query", "", b"1"), bench.now))
     bench.take(bench.machine.request(13, Heartbeat("hosted", "busy", ""), bench.now))
     bench.take(bench.machine.request(14, Acknowledge("hosted", (QUERY.id,)), bench.now))
+    message = SendMessage("me", "a", "Query", "", b"1")
+    refused, effects = bench.machine.send({15: message, 16: msgspec.structs.replace(message, target="x")}, bench.now)
+    bench.take(effects)
+    assert list(refused) == [16]
     bench.fault()
     resolved = bench.resolved()
     assert resolved[11] == FetchReply(())
-    assert {type(resolved[ticket]) for ticket in (12, 13, 14)} == {Refused}
+    assert {type(resolved[ticket]) for ticket in (12, 13, 14, 15)} == {Refused}
+    assert 16 not in resolved
     calls = [effect for effect in bench.effects if isinstance(effect, Call)]
     count = len(bench.effects)
     for call in calls:  # what comes later of them means nothing any more
         bench.take(bench.machine.receive_reply(call.call_id, CallFailed(Failure.TIMEOUT, ""), bench.now))
     assert not [effect for effect in bench.effects[count:] if isinstance(effect, Resolve)]
+
+
+def test_messages_whose_acceptance_raises_are_answered_all() -> None:
+    bench = Bench()
+    message = SendMessage("me", "a", "Query", "", b"1")
+    bench.machine.outbox.create = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
+    refused, effects = bench.machine.send({7: message, 8: message}, bench.now)
+    assert refused == {}
+    answers = {effect.ticket: type(effect.reply) for effect in effects if isinstance(effect, Resolve)}
+    assert answers == {7: Refused, 8: Refused}
+    assert bench.machine.counters.rebuilds == 1
 
 
 def test_a_call_that_raises_is_refused_and_the_next_one_answered() -> None:

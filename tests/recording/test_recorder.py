@@ -133,7 +133,8 @@ def test_payloads_of_small_messages_are_not_in_it() -> None:
     before = len(process.recorder.steps)
     machine.receive_call(Deliver("n1", (Parcel(message, ("n0",), 1.0),)), now)
     machine.request(1, SendMessage(machine.id, "n1", "Query", "", secret), now)
-    assert len(process.recorder.steps) == before + 2  # they are encoded with more inputs, when nothing waits for it
+    machine.send({2: SendMessage(machine.id, "n1", "Query", "", secret)}, now)
+    assert len(process.recorder.steps) == before + 3  # they are encoded with more inputs, when nothing waits for it
     recording = process.take()
     assert recording is not None
     parts = [unpack(part) for segment in recording.segments for part in segment.steps]
@@ -141,7 +142,7 @@ def test_payloads_of_small_messages_are_not_in_it() -> None:
     assert not any(b"anybody" in part for part in parts)
     replay = Replay(recording)
     taken = {step.name: step.arguments for step in replay.run()}
-    assert len(taken["request"][1].payload) == len(secret)
+    assert len(taken["request"][1].payload) == len(taken["send"][0][2].payload) == len(secret)
     assert len(taken["receive_call"][0].parcels[0].message.payload) == len(secret)
     assert not replay.differences
 
@@ -233,6 +234,10 @@ def test_inputs_that_no_simulated_run_has_replay_too() -> None:
         machine.register(Profile("n1", "host", 1), now)
     machine.report("busy", "{}", now)
     machine.abandon(77)
+    refused, _ = machine.send(
+        {1: SendMessage("s", "n1", "Query", "", b"1"), 2: SendMessage("s", "x", "Query", "", b"")}, now
+    )
+    assert list(refused) == [2]
     machine.readdress((Address("192.0.2.1", 7),), now, hostname="other")
     machine.republish(now)
     machine.expel({(b"", "n2")}, now, lambda owner: owner == "x")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from meshp2p.core.calls import Refused, SendReply, Why
@@ -10,12 +12,13 @@ from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.delivery import Delivery
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
+from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.settling import CopyFinalizer
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, Message
 from meshp2p.core.record import State
 from meshp2p.core.requests import SendMessage
-from meshp2p.errors import LimitExceeded, MailboxFull, UnknownInstance
+from meshp2p.errors import ConfigError, LimitExceeded, LocalProtocolError, MailboxFull, MeshError, UnknownInstance
 
 __all__ = ["Accepting"]
 
@@ -30,40 +33,57 @@ class Accepting(msgspec.Struct, eq=False):
     _settling: CopyFinalizer
     _delivery: Delivery
 
-    def accept(self, ticket: int, request: SendMessage, now: float) -> None:
-        """Accept a message. It is answered when the message is on disk or, without a disk, also at its recipients'
-        homes.
+    def accept(self, requests: Mapping[int, SendMessage], now: float) -> dict[int, MeshError]:
+        """Accept messages, by ticket, and write them together. Return why some are refused: nothing changed for them.
 
-        Raises :class:`UnknownInstance`, :class:`MailboxFull`, :class:`LimitExceeded` and
-        :class:`~meshp2p.errors.ConfigError`; then nothing changed.
+        A message is answered when it is on disk or, without a disk, also at its recipients' homes. An error is an
+        :class:`UnknownInstance`, :class:`MailboxFull`, :class:`LimitExceeded` or :class:`ConfigError`.
         """
-        state = self._state
-        recipients = self._recipients(request)
-        self._check_room(request, len(recipients))
-        message = self._message(request)
-        reply = SendReply(message.id, recipients)
-        if not recipients:
-            state.counters.messages_accepted += 1
-            state.resolve(ticket, reply)
-            return
-        outgoing = self._outbox.create(message, recipients, request.timeout, message.created_at, now)
+        refused: dict[int, MeshError] = {}
+        accepted: dict[int, Outgoing] = {}
+        for ticket, request in requests.items():
+            try:
+                recipients = self._recipients(request)
+                self._check_room(request, len(recipients))
+                message = self._message(request)
+            except (LocalProtocolError, ConfigError) as error:
+                refused[ticket] = error
+                continue
+            if recipients:
+                accepted[ticket] = self._outbox.create(message, recipients, request.timeout, message.created_at, now)
+                self._outbox.reserved += len(recipients)
+            else:
+                self._state.counters.messages_accepted += 1
+                self._state.resolve(ticket, SendReply(message.id, ()))
+        if accepted:
+            self._store(accepted, now)
+        return refused
+
+    def _store(self, accepted: dict[int, Outgoing], now: float) -> None:
+        """Write these messages, then hold and deliver them."""
+        state, outbox = self._state, self._outbox
 
         def conclude(failure: str | None, now: float) -> None:
-            self._outbox.reserved -= len(recipients)
-            if failure is not None:
-                self._count_refused(MessageRefusal.NOT_STORED)
-                state.resolve(ticket, Refused(Why.STORE_FULL, failure))
+            if failure is not None and len(accepted) > 1:  # there may be room for some of them
+                for ticket, outgoing in accepted.items():
+                    self._store({ticket: outgoing}, now)
                 return
-            state.counters.messages_accepted += 1
-            if state.keeping.is_durable:
-                state.resolve(ticket, reply)
-            else:
-                self._settling.answer_later(ticket, reply, now)
-            self._outbox.add(outgoing, now)
-            self._delivery.begin(outgoing, now)
+            for ticket, outgoing in accepted.items():
+                outbox.reserved -= outgoing.open
+                if failure is not None:
+                    self._count_refused(MessageRefusal.NOT_STORED)
+                    state.resolve(ticket, Refused(Why.STORE_FULL, failure))
+                    return
+                state.counters.messages_accepted += 1
+                reply = SendReply(outgoing.message.id, tuple(outgoing.copies))
+                if state.keeping.is_durable:
+                    state.resolve(ticket, reply)
+                else:
+                    self._settling.answer_later(ticket, reply, now)
+                outbox.add(outgoing, now)
+            self._delivery.begin(accepted.values(), now)
 
-        self._outbox.reserved += len(recipients)
-        state.store([self._outbox.row(outgoing)] if state.keeping.is_durable else (), conclude, now)
+        state.store(map(outbox.row, accepted.values()) if state.keeping.is_durable else (), conclude, now)
 
     def _recipients(self, request: SendMessage) -> tuple[str, ...]:
         records = self._state.members.records

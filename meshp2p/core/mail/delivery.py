@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Outcome
@@ -56,20 +57,22 @@ class Delivery:
 
     # What happened
 
-    def begin(self, outgoing: Outgoing, now: float) -> None:
-        """Deliver a message that was just kept."""
+    def begin(self, kept: Collection[Outgoing], now: float) -> None:
+        """Deliver messages that were just kept."""
         homes: dict[str, None] = {}
-        for recipient in outgoing.copies:
-            if (home := self._route(recipient)) is not None:
-                homes[home] = None
-            elif recipient in self._outbox.lines:
-                # it departed before, or during the write: no further event will tell
-                outgoing.copies[recipient].is_tried = True
-                outgoing.copies[recipient].reason = _KEPT_FOR_THE_DEAD
-                self._state.timers.set_earlier(Timer.RETURN, now + self._state.config.return_timeout, recipient)
+        for outgoing in kept:
+            for recipient in outgoing.copies:
+                if (home := self._route(recipient)) is not None:
+                    homes[home] = None
+                elif recipient in self._outbox.lines:
+                    # it departed before, or during the write: no further event will tell
+                    outgoing.copies[recipient].is_tried = True
+                    outgoing.copies[recipient].reason = _KEPT_FOR_THE_DEAD
+                    self._state.timers.set_earlier(Timer.RETURN, now + self._state.config.return_timeout, recipient)
         for home in homes:
             self.flush(home, now)
-        self._settling.note_progress(outgoing)
+        for outgoing in kept:
+            self._settling.note_progress(outgoing)
 
     def notice(self, event: InstanceChange, now: float) -> None:
         """Deliver at once what waits for a recipient, or a home, that joined or changed; note why other copies wait."""

@@ -80,8 +80,8 @@ class Handover(msgspec.Struct, eq=False):
             change.held.append((held, recipients))
 
         def stored(failure: str | None, now: float) -> None:
-            for outgoing, _ in change.held if failure is None else ():
-                self._delivery.begin(outgoing, now)
+            if failure is None:
+                self._delivery.begin([outgoing for outgoing, _ in change.held], now)
             if failure is None and not all(map(self._is_known, parcels)):
                 failure = "what came before could not be kept"
             conclude(failure, now)

@@ -51,7 +51,7 @@ from meshp2p.core.mail.reading import MailboxReader
 from meshp2p.core.mail.receipts import Receipts
 from meshp2p.core.mail.settling import CopyFinalizer
 from meshp2p.core.mail.uuid7 import MessageIds
-from meshp2p.core.requests import Acknowledge, AskStatus, Fetch, SendMessage
+from meshp2p.core.requests import Acknowledge, AskStatus, Fetch, MailQuestion, SendMessage
 from meshp2p.errors import InternalError
 
 __all__ = ["Mail", "MailRequest"]
@@ -92,7 +92,7 @@ class Mail:
         self.delivery: Delivery = Delivery(state, relay_selector, self.outbox, self._settling, ledger, self._intake)
         self.handover: Handover = Handover(state, self.outbox, self.mailboxes, ledger, self.delivery)
         ids = MessageIds(state.tag, state.random)
-        self._accepting = Accepting(state, ids, self.outbox, self.mailboxes, self._settling, self.delivery)
+        self.accepting: Accepting = Accepting(state, ids, self.outbox, self.mailboxes, self._settling, self.delivery)
 
     # Its life
 
@@ -102,7 +102,7 @@ class Mail:
         self._acknowledging.restore(kept, now)
         self.outbox.restore(kept, now)
         for message_id in self.outbox.by_id:
-            self._accepting.ids.skip(message_id)  # so that ids increase over restarts, also if a clock was set back
+            self.accepting.ids.skip(message_id)  # so that ids increase over restarts, also if a clock was set back
         for recipient in self.outbox.lines:
             self._state.timers.set(Timer.RETURN, now + self._state.config.return_timeout, recipient)
 
@@ -113,7 +113,7 @@ class Mail:
 
     def resume(self, old: Mail) -> None:
         """Continue the ids and numbers of the earlier machine, so that none is used twice."""
-        self._accepting.ids = old._accepting.ids
+        self.accepting.ids = old.accepting.ids
         self.outbox.resume(old.outbox)
 
     def leave(self, now: float) -> None:
@@ -125,11 +125,12 @@ class Mail:
 
     # What happened
 
-    def request(self, ticket: int, request: SendMessage | Fetch | Acknowledge | AskStatus, now: float) -> None:
-        """Process a request of an agent. Raises as :meth:`Accepting.accept` does; then nothing changed."""
+    def request(self, ticket: int, request: MailQuestion, now: float) -> None:
+        """Process a request of an agent. Raises an error of :meth:`Accepting.accept`; then nothing changed."""
         match request:
             case SendMessage():
-                self._accepting.accept(ticket, request, now)
+                for error in self.accepting.accept({ticket: request}, now).values():
+                    raise error
             case Fetch():
                 self.reading.fetch(ticket, request, now)
             case Acknowledge():
