@@ -44,7 +44,7 @@ class Grounds(msgspec.Struct, frozen=True):
     ``ping`` is the sequence number of the ping that got no answer, if the node found that itself; ``is_check`` if that
     was a check of a single node, and no regular probe. ``accusers`` and ``refused`` are the nodes that found the
     suspect unresponsive, and those that its host refused or whose view holds it dead. ``since`` and ``deadline`` limit
-    the suspicion, on the caller's clock. ``patience`` is the factor by which timeouts for the suspect are extended,
+    the suspicion, on the caller's clock. ``patience`` is the factor by which the suspicion was extended,
     and ``local_health`` the score of the node that emits the event; 0 is healthy.
     """
 
@@ -105,7 +105,9 @@ class InstanceDied(InstanceEvent, frozen=True):
 
 
 class InstanceLeft(InstanceEvent, frozen=True):
-    """A node left, or an instance was deregistered. It is no longer listed."""
+    """A node left or was revoked, or an instance was deregistered. It is no longer listed."""
+
+    is_revoked: bool = False
 
 
 class LeadershipChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):

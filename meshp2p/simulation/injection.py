@@ -117,7 +117,7 @@ class Injector:
                 host.set_service(fault.seconds)
                 return lambda _: host.set_service(0.0)
             case faults.Stalls():
-                self._stall((number, fault, host))
+                self._stall((number, fault, host, cause))
             case faults.SmallBuffer():
                 host.set_buffer(fault.datagrams)
                 return lambda _: host.set_buffer()
@@ -231,13 +231,13 @@ class Injector:
             checker.resumed(host, seconds)
         host.resume(cause)
 
-    def _stall(self, argument: tuple[int, faults.Stalls, Host]) -> None:
-        number, fault, host = argument
+    def _stall(self, argument: tuple[int, faults.Stalls, Host, int]) -> None:
+        number, fault, host, cause = argument
         if number not in self._world.oracle.active or host.machine is None:
             return
         self._engine.at(self._engine.now + fault.every, self._stall, argument)
         if not host.is_stopped:
-            self._pause(host, is_asleep=False, cause=0)
+            self._pause(host, is_asleep=False, cause=cause)
             self._engine.at(self._engine.now + fault.seconds, self._go_on, (host, host.life, fault.seconds))
 
     def _go_on(self, argument: tuple[Host, int, float]) -> None:

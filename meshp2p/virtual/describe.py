@@ -98,7 +98,7 @@ _VERBS = {
     InstanceSuspected: "suspects {}",
     InstanceDied: "declares {} dead",
     InstanceRecovered: "sees that {} lives",
-    InstanceLeft: "sees that {} left",
+    InstanceLeft: "no longer lists {}",
 }
 _NOTABLE = (
     InstanceSuspected,
@@ -201,8 +201,10 @@ def describe_request(detail: object) -> str:
 
 
 def describe_reason(event: object) -> str:
-    """Return why a node suspects another or declares it dead, as the event says; empty for other events."""
+    """Return why a node suspects another or no longer lists it, as the event says; empty for other events."""
     match event:
+        case InstanceLeft(is_revoked=is_revoked, record=record):
+            return "it was revoked" if is_revoked else "it left" if record.is_node else "it was deregistered"
         case InstanceDied(evidence="no_heartbeat", record=record):
             return f"{record.home} had no heartbeat of it in time"
         case InstanceDied(evidence="home_lost", record=record):

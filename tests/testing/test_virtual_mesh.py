@@ -294,7 +294,7 @@ async def test_a_stopped_node_leaves_and_may_be_started_again(virtual_mesh: Virt
     await virtual_mesh.stop("a")
     await virtual_mesh.wait_until_whole()
     assert [member.id for member in b.members()] == ["b"]
-    assert "sees that a left" in virtual_mesh.story()
+    assert "no longer lists a: it left" in virtual_mesh.story()
     await virtual_mesh.restart("a")
     await virtual_mesh.wait_until_whole()
     assert len(b.members()) == 2

@@ -215,7 +215,7 @@ class Membership:
         state.counters.suspicions += 1
         self.suspicions.begin(rumour, now)
         if record.state is not State.SUSPECT:
-            grounds = self._grounds(rumour.id, now, ping, is_check=is_check)
+            grounds = self._grounds(rumour.id, ping, is_check=is_check)
             state.changes.append(InstanceSuspected(suspect, None, rumour.by, _evidence(rumour, record), grounds))
         state.spread(rumour, now)
         if rumour.by == state.id:
@@ -295,7 +295,7 @@ class Membership:
         """
         state = self._state
         held = state.members.claim_of(rumour.id)
-        grounds = self._grounds(rumour.id, now) if at_birth and rumour.id in self.suspicions else None
+        grounds = self._grounds(rumour.id) if at_birth and rumour.id in self.suspicions else None
         self.suspicions.end(rumour.id)
         departed = Departed(rumour.id, rumour.incarnation, rumour.state, (), is_node=True, since=now, by=rumour.by)
         if held is not None:
@@ -315,20 +315,21 @@ class Membership:
             if rumour.state is State.DEAD:
                 state.changes.append(InstanceDied(gone, heard, rumour.by, _evidence(rumour, held), grounds))
             else:
-                state.changes.append(InstanceLeft(gone, heard))
+                is_revoked = (owner_of(held), held.home, held.boot) in state.expelled
+                state.changes.append(InstanceLeft(gone, heard, is_revoked))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
         if departed.was_listed and is_spread:
             state.spread(rumour, now, at_birth=at_birth, is_told=pass_on(state, rumour, told_by))
         state.forget_departed(now)
 
-    def _grounds(self, node_id: str, now: float, ping: int = 0, *, is_check: bool = False) -> Grounds:
+    def _grounds(self, node_id: str, ping: int = 0, *, is_check: bool = False) -> Grounds:
         suspicion, state = self.suspicions[node_id], self._state
         return Grounds(
             tuple(sorted(filter(None, suspicion.accusers))),
             tuple(filter(None, suspicion.refused)),
             suspicion.since,
             suspicion.deadline(),
-            state.patience.factor(node_id, now),
+            suspicion.patience,
             state.local_health.score,
             ping,
             is_check,

@@ -24,6 +24,7 @@ class Suspicion:
         "_wanted",
         "accusers",
         "confirmers",
+        "patience",
         "refused",
         "since",
     )
@@ -40,6 +41,8 @@ class Suspicion:
         self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
         self.confirmers: tuple[str, ...] = ()
         """The nodes chosen to check the suspect; empty if unknown."""
+        self.patience: float = 1.0
+        """By how much the timeouts were extended for this suspect."""
         self.refused: dict[str, None] = {}
         """The nodes that the suspect's host refused (the host lives, the process does not), and those whose view holds
         the suspect dead."""

@@ -29,7 +29,8 @@ class SuspicionTable(dict[str, Suspicion]):
         timeout_min = timeout_max = config.suspicion_timeout(nodes)
         if confirmations_max and config.confirmers:
             timeout_min = min(timeout_min, config.confirmed_timeout)
-        timeout_min *= state.patience.factor(rumour.id, now)
+        patience = state.patience.factor(rumour.id, now)
+        timeout_min *= patience
         timeout_max = max(timeout_min, timeout_max)
         suspicion = self[rumour.id] = Suspicion(
             rumour.by,
@@ -38,21 +39,23 @@ class SuspicionTable(dict[str, Suspicion]):
             timeout_max=timeout_max * config.suspicion_max_multiplier,
             confirmations_max=confirmations_max,
         )
+        suspicion.patience = patience
         if rumour.is_refused and rumour.by:
             suspicion.refused[rumour.by] = None
         self.set_timers(rumour.id, now)
 
     def note_death(self, rumour: Rumour, now: float) -> bool:
         """Note that another view holds a suspect dead. Return whether that was new."""
-        config = self._state.config
+        config, suspicion = self._state.config, self[rumour.id]
         patience = self._state.patience.factor(rumour.id, now)
         timeout_max = config.suspicion_timeout(len(self._state.members.nodes)) * patience
         # as for this node's own findings: the period of a probe, then the suspicion
         timeout_min = (1 + config.suspicion_confirmed_multiplier) * config.probe_interval * patience
-        is_new = self[rumour.id].note_death(
+        is_new = suspicion.note_death(
             rumour.by, now, timeout_min=min(timeout_min, timeout_max), timeout_max=timeout_max
         )
         if is_new:
+            suspicion.patience = patience
             self.set_timers(rumour.id, now)
         return is_new
 

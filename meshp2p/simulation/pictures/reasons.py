@@ -1,4 +1,4 @@
-"""Why a node suspected another or declared it dead: the entries of the trace behind what the event says.
+"""Why a node suspected another, declared it dead or removed it: the entries of the trace behind what the event says.
 
 A verdict of the node's own says in its :class:`~meshp2p.core.events.Grounds` which ping had no answer, and which other
 nodes found the suspect unresponsive. One that it heard says which node found it, and its cause is the message. The
@@ -16,10 +16,10 @@ import msgspec
 from meshp2p.core.calls import ForwardHeartbeat, Probe
 from meshp2p.core.datagrams import Ack, Ping, PingRequest
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import InstanceDied, InstanceSuspected
+from meshp2p.core.events import InstanceDied, InstanceLeft, InstanceSuspected
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.requests import Heartbeat
-from meshp2p.virtual.faults import Bursts, Delayed, Fault, Lossy, Pause, Sleep, Slow, Stalls
+from meshp2p.virtual.faults import Bursts, Delayed, Fault, Lossy, Pause, ShutOut, Sleep, Slow, Stalls
 from meshp2p.virtual.trace import Trace, TraceEntry, What
 
 __all__ = ["Reason", "reasons_of"]
@@ -27,7 +27,10 @@ __all__ = ["Reason", "reasons_of"]
 LATE = 0.15
 """Seconds from which a packet counts as late, and faults that delay packets are named. Chosen, not measured."""
 
-_DELAYING = (Slow, Stalls, Delayed, Pause, Sleep, Bursts, Lossy)
+_HOLDING = (Slow, Stalls, Delayed)
+"""Faults for which a packet is on its way for long."""
+
+_DELAYING = (*_HOLDING, Pause, Sleep, Bursts, Lossy)
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -93,7 +96,7 @@ class _Reader:
                 self._faults[number] = detail
             case What.HEAL:
                 self._faults = {each: fault for each, fault in self._faults.items() if fault != detail}
-            case What.EVENT if isinstance(detail, InstanceSuspected | InstanceDied):
+            case What.EVENT if isinstance(detail, InstanceSuspected | InstanceDied | InstanceLeft):
                 self._conclude(entry, detail)
             case _:
                 pass
@@ -108,7 +111,11 @@ class _Reader:
         elif isinstance(body, Ping | PingRequest | Probe):
             self._asked[entry.node, body.target].append(entry.number)
 
-    def _conclude(self, entry: TraceEntry, event: InstanceSuspected | InstanceDied) -> None:
+    def _conclude(self, entry: TraceEntry, event: InstanceSuspected | InstanceDied | InstanceLeft) -> None:
+        if isinstance(event, InstanceLeft):
+            if event.is_revoked:
+                self.reasons[entry.number] = Reason(tuple(self._revocations(event.record.home)), 0)
+            return
         verdicts = self._verdicts[entry.node, event.id]
         steps, then = self._reason(entry, event)
         self.reasons[entry.number] = Reason(tuple(sorted(set(steps))), then)
@@ -120,14 +127,14 @@ class _Reader:
         node, grounds = entry.node, event.grounds
         tag, last = tag_of(event.id), self._last(entry.node, event.id)
         if isinstance(event, InstanceSuspected) and grounds is not None and grounds.ping:
-            return list(self._attempts(node, event.id, self._pings.get((node, grounds.ping), entry.number))), 0
+            return list(self._attempts(entry, event.id, self._pings.get((node, grounds.ping), entry.number))), 0
         if isinstance(event, InstanceDied) and grounds is not None:
             claims = self._claims[node, event.id]
             heard = [claims[by] for by in (*grounds.accusers, *grounds.refused) if by in claims and by != event.by]
             if event.evidence == "refused":
                 return [*heard, *filter(None, [self._refusals.get((node, tag))])], last
             first = self._trace[last].detail.by if last else ""
-            own = self._attempts(node, event.id, last) if event.by in grounds.accusers and first != event.by else ()
+            own = self._attempts(entry, event.id, last) if event.by in grounds.accusers and first != event.by else ()
             return [*heard, *own], last
         if isinstance(event, InstanceDied) and event.evidence == "home_lost":
             return [entry.cause], self._last(node, event.record.home)
@@ -136,7 +143,8 @@ class _Reader:
             return [*filter(None, [entry.cause, self._heartbeats.get((node, event.id), 0)])], 0
         told = self._trace[cause.cause] if cause.cause else cause
         found = self._found_by(told, event)
-        return [cause.number, told.number], found or self._last(event.by, event.id, own=event)
+        late = self._blame(cause.number, (node, told.node), entry.at)
+        return [cause.number, told.number, *late], found or self._last(event.by, event.id, own=event)
 
     def _last(self, node: str, subject: str, own: InstanceSuspected | InstanceDied | None = None) -> int:
         """Return the node's last verdict on the subject; with ``own``, the last one of that kind that it found
@@ -156,9 +164,10 @@ class _Reader:
                 return number
         return 0
 
-    def _attempts(self, node: str, subject: str, since: int) -> Iterator[int]:
+    def _attempts(self, verdict: TraceEntry, subject: str, since: int) -> Iterator[int]:
         """Return what the node sent to learn whether the subject lives, what became of that, and what stood in the
         way."""
+        node = verdict.node
         asked = self._asked[node, tag_of(subject)]
         cause = self._trace[since].cause
         if cause and self._trace[cause].what in (What.FAIL, What.RECEIVE):
@@ -167,18 +176,29 @@ class _Reader:
             each: int | None = first
             while each:
                 yield each
-                yield from self._blame(each, (node, subject))
+                yield from self._blame(each, (node, subject), verdict.at)
                 each = self._outcomes.get(each)
         if down := self._down.get(subject):
             yield from filter(None, (down, self._trace[down].cause))
 
-    def _blame(self, number: int, pair: tuple[str, str]) -> Iterator[int]:
-        """Return the faults that lost this packet, or made it late."""
+        yield from self._revocations(node, subject)
+
+    def _blame(self, number: int, pair: tuple[str, str], now: float) -> Iterator[int]:
+        """Return the faults that lost this packet, made it late, or keep it on its way until ``now``."""
         entry = self._trace[number]
         is_late = entry.what is What.RECEIVE and entry.at - self._trace[entry.cause].at > LATE
+        is_open = entry.what in (What.SEND, What.CALL) and number not in self._outcomes and pair[1] not in self._down
+        is_held = is_open and now - entry.at > LATE
         for fault_number, fault in self._faults.items():
             names = fault.names()
             is_near = not names or any(name in names for name in pair)
             is_lost = entry.what is What.DROP and type(fault).__name__ == entry.detail
-            if is_lost or (is_late and is_near and isinstance(fault, _DELAYING)):
+            slows = (is_late and isinstance(fault, _DELAYING)) or (is_held and isinstance(fault, _HOLDING))
+            if is_lost or (is_near and slows):
                 yield fault_number
+
+    def _revocations(self, *nodes: str) -> Iterator[int]:
+        """Return the faults that revoked the machine of one of these nodes."""
+        for number, fault in self._faults.items():
+            if isinstance(fault, ShutOut) and fault.node in nodes:
+                yield number

@@ -22,7 +22,13 @@ TOGETHER = 1.0
 """Virtual seconds in which equal verdicts of several nodes are combined in one line. Like the three above, chosen, not
 measured."""
 
-_SIGNS = (("!", "violation"), ("x", "declares dead"), ("?", "suspects"), ("+", "sees refuted"), ("<", "sees leave"))
+_SIGNS = (
+    ("!", "violation"),
+    ("x", "declares dead"),
+    ("?", "suspects"),
+    ("+", "sees refuted"),
+    ("<", "left or revoked"),
+)
 _RANKS = {sign: rank for rank, (sign, _) in enumerate(_SIGNS)}
 
 

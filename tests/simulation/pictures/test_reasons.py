@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.calls import Probe
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import InstanceDied, InstanceSuspected
+from meshp2p.core.events import InstanceDied, InstanceLeft, InstanceSuspected
 from meshp2p.core.record import Rumour, tag_of
 from meshp2p.simulation.pictures.reasons import reasons_of
 from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.schedule import AgentPlan, SecurityPlan
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.describe import describe
-from meshp2p.virtual.faults import Crash, Fault, Partition
+from meshp2p.virtual.faults import Crash, Delayed, Fault, Leave, Partition, ShutOut, Slow, Stalls
 from meshp2p.virtual.trace import Trace, TraceEntry, What
 from tests.simulation.chains import explain
 from tests.simulation.simulated import a_mesh
@@ -90,6 +92,8 @@ def check_death(trace: Trace, death: TraceEntry, numbers: list[int]) -> None:
     else:
         assert set(grounds.accusers) <= told
         assert f"within {grounds.deadline - grounds.since:.3g} s" in words
+        if suspicion.detail.grounds is not None and not grounds.refused:  # else it may have begun again
+            assert grounds.patience == suspicion.detail.grounds.patience
 
 
 @pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 30))])
@@ -142,3 +146,57 @@ def test_a_broken_watch_connection_stands_before_the_check_that_was_refused() ->
     told = [describe(trace[each]) for each in explain(reasons_of(trace), first.number)]
     assert "its host refused the connection to a check; it has" in told[0]
     assert "watch connection to n3 fails: connection reset" in told
+
+
+def test_the_patience_of_a_death_is_that_by_which_its_suspicion_was_extended() -> None:
+    # n2 reports how slow it is, and refutes late: the patience for it grows while it is suspected
+    trace = a_mesh(Slow(begin=10.0, node="n2", seconds=0.3), nodes=6, until=60.0, seed=5).trace
+    assert trace is not None
+    told = [death.detail.grounds for death in deaths(trace) if death.detail.grounds is not None]
+    assert any(grounds.patience > 1 for grounds in told)
+    for grounds in told:
+        confirmed = ProtocolConfig().confirmed_timeout * grounds.patience
+        assert grounds.deadline - grounds.since == pytest.approx(confirmed)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Slow(begin=10.0, node="n3", seconds=0.5),
+        Stalls(begin=10.0, node="n3", seconds=8.0, every=9.0),
+        Delayed(begin=10.0, seconds=3.0),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_suspicion_while_a_packet_is_held_up_names_the_fault_that_holds_it_up(fault: Fault) -> None:
+    trace = a_mesh(fault, until=25.0).trace
+    assert trace is not None
+    reasons = reasons_of(trace)
+    found = [entry for entry in trace if isinstance(entry.detail, InstanceSuspected)]
+    assert found
+    for suspicion in found:
+        assert any(trace[each].detail == fault for each in explain(reasons, suspicion.number)), describe(suspicion)
+
+
+@pytest.mark.parametrize("keeps_talking", [False, True])
+def test_a_revoked_node_did_not_leave_and_the_revocation_is_named(keeps_talking: bool) -> None:
+    fault = ShutOut(begin=10.0, node="n3", by="n0", keeps_talking=keeps_talking)
+    trace = a_mesh(fault, until=30.0, security=SecurityPlan()).trace
+    assert trace is not None
+    reasons = reasons_of(trace)
+    removed = [entry for entry in trace if isinstance(entry.detail, InstanceLeft)]
+    assert {entry.node for entry in removed} == {"n0", "n1", "n2"}
+    for entry in removed:
+        assert describe(entry) == "no longer lists n3: it was revoked"
+        assert [trace[each].detail for each in reasons[entry.number].steps] == [fault]
+    for entry in trace:  # the revoked node hears nobody any more
+        if isinstance(entry.detail, InstanceSuspected) and entry.node == "n3":
+            assert any(trace[each].detail == fault for each in explain(reasons, entry.number))
+
+
+def test_a_node_that_leaves_and_an_agent_that_deregisters_are_told_apart() -> None:
+    agent = AgentPlan(id="agent", nodes=("n1",), at=2.0, until=15.0, deregisters=True)
+    trace = a_mesh(Leave(begin=20.0, node="n2"), until=30.0, agents=(agent,)).trace
+    assert trace is not None
+    told = {describe(entry) for entry in trace if isinstance(entry.detail, InstanceLeft)}
+    assert told == {"no longer lists agent: it was deregistered", "no longer lists n2: it left"}

@@ -15,7 +15,7 @@ n1     ......AAAAAAAAAAAAAAAAAAAAAAAA?AAAAAAAAAAAAAAAAA
 n2     ......AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA~~~
 
 who leads: A = n0  . = nobody
-signs: ! violation  x declares dead  ? suspects  + sees refuted  < sees leave  ~ stands still  blank: does not run
+signs: ! violation  x declares dead  ? suspects  + sees refuted  < left or revoked  ~ stands still  blank: does not run
 
      0.000s  n0, n1, n2: starts
      1.000s  n0, n1, n2: thinks that n0 leads, epoch 1

@@ -1,7 +1,7 @@
 // The header, and the begin.
 
 const CHIPS = [
-  ["died", "death"], ["suspected", "suspicion"], ["recovered", "refuted"], ["left", "left"], ["life", "start, stop, pause"], ["joined", "joined, updated"],
+  ["died", "death"], ["suspected", "suspicion"], ["recovered", "refuted"], ["left", "left, revoked"], ["life", "start, stop, pause"], ["joined", "joined, updated"],
   ["messages", "pings"], ["indirect", "indirect pings"], ["gossip", "gossip"], ["calls", "calls (TCP)"], ["mail", "messages"], ["maps", "maps"], ["drops", "lost"],
 ].filter(([kind]) => !["mail", "maps"].includes(kind) || goods.some((own) => own.some(([, subject]) => subject === kind)));
 const LINE_CHIPS = { messages: "ping", indirect: "indirect", gossip: "gossip", calls: "call", mail: "mail", maps: "maps", drops: "drop" };

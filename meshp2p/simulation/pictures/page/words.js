@@ -41,7 +41,7 @@ function eventWords(node, event) {
     case "suspected": return `${node} suspects ${event.id}: ${event.reason}`;
     case "recovered": return `${node} sees that ${event.id} lives: it refuted the suspicion`;
     case "died": return `${node} declares ${event.id} dead: ${event.reason}`;
-    case "left": return `${node} hears that ${event.id} left`;
+    case "left": return `${node} no longer lists ${event.id}: ${event.reason}`;
     case "storage": return event.reason ? `${node} keeps nothing on its disk: ${event.reason}` : `the disk of ${node} keeps what it is given again`;
     case "contact": return event.seconds ? `${node} has heard nobody for ${event.seconds} s` : `${node} hears others again`;
     case "map": return `${node} has ${event.words}`;
