@@ -24,7 +24,7 @@ BUDGETS = {
     "http": 2440,
     "net": 3242,
     "node": 5530,
-    "recording": 1082,
+    "recording": 1084,
     "simulation": 9150,
     "store": 1284,
     "testing": 1850,

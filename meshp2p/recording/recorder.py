@@ -30,7 +30,8 @@ __all__ = ["RecordedMachine", "Recorder", "RecorderLimits"]
 class RecorderLimits(NamedTuple):
     """How much a recorder keeps: the last ``seconds``, in at most ``bytes_max`` bytes.
 
-    It records at most ``rate`` inputs a second, which take 1 % of the time, and up to ``burst`` more at once.
+    It records at most ``rate`` inputs a second, which take 1 % of the time, and up to ``burst`` more at once. A large
+    input counts as several: one more for each ``STEP_BYTES``.
 
     It writes the state of the machine every ``interval`` seconds, or earlier if the inputs since the last state use
     half of the bytes. After a state that took t seconds to write, the next is written no earlier than t times
@@ -51,6 +52,9 @@ BATCH: Final = 64
 LARGE: Final = 4096
 """An argument of more bytes is encoded at once, with the inputs before it. Smaller ones are encoded with their batch,
 so that nothing waits for that."""
+
+STEP_BYTES: Final = 128
+"""A message of a large input has about so many bytes without its payload, and takes as long as another input."""
 
 SMALL: Final = ("first_route", "handle_timeouts", "note_route", "receive", "receive_stored", "routes", "start")
 """Inputs whose arguments are small."""
@@ -106,6 +110,7 @@ class Recorder:
             elif is_large := bytes_of(arguments[at]) > LARGE:
                 data = self._encode(replace_payloads(arguments[at], size_of))
                 kept[at], is_large = msgspec.Raw(data), len(data) > LARGE
+                self._begun_steps += len(data) // STEP_BYTES
         except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
             self._forget(f"an input cannot be written: {error!r:.200}")
             return False
