@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol, assert_never
+from typing import ClassVar, Protocol, assert_never
 
 import msgspec
 
@@ -98,6 +98,7 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
 
     table: Table
     key: bytes
+    value: ClassVar[None] = None
 
 
 Write = Put | Delete

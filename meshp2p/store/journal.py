@@ -117,7 +117,7 @@ class Journal:
         try:
             if not self.size:
                 self._base, self._records = transactions, 0
-            body = _encode([(write.table, write.key, _value_of(write)) for batch in batches for write in batch])
+            body = _encode([(write.table, write.key, write.value) for batch in batches for write in batch])
             record = len(body).to_bytes(4, "big") + _checksum(body, self._base) + body
             header = _header(self._base, self._records + 1)
             if not self.size:
@@ -135,7 +135,7 @@ class Journal:
         for batch in batches:
             for write in batch:
                 rows = self._pending[write.table]
-                if isinstance(write, Delete) and write.key > self._stored[write.table]:
+                if write.value is None and write.key > self._stored[write.table]:
                     rows.pop(write.key, None)
                 else:
                     rows[write.key] = write
@@ -184,10 +184,6 @@ class Journal:
             self._place = os.fstat(self._file)
             return True
         return self._place is not None and os.path.samestat(found, self._place)
-
-
-def _value_of(write: Write) -> bytes | None:
-    return write.value if isinstance(write, Put) else None
 
 
 def _checksum(data: bytes, base: int) -> bytes:

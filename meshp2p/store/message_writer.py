@@ -205,7 +205,7 @@ class MessageWriter:
 
 
 def _size_of(batches: Sequence[Sequence[Write]]) -> int:
-    return sum(len(write.value) for batch in batches for write in batch if isinstance(write, Put))
+    return sum([len(write.value) for batch in batches for write in batch if write.value is not None])
 
 
 def is_local(directory: Path) -> bool:
