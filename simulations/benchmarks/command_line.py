@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import signal
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, TypeVarTuple
 
 import trio
 
-__all__ = ["INTERRUPTED", "add_benchmark", "names_among", "positive", "run_until_signal"]
+__all__ = ["INTERRUPTED", "add_benchmark", "add_names", "positive", "run_until_signal"]
 
 _Arguments = TypeVarTuple("_Arguments")
 
@@ -36,19 +36,23 @@ def positive(text: str) -> int:
     return number
 
 
-def names_among(known: Collection[str], *, may_be_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """Return the argparse type for some of these names, separated by commas; ``none`` means no name, if that is
-    allowed."""
-    allowed = f"one of {', '.join(known)}{', or none' if may_be_none else ''}"
+def add_names(
+    parser: argparse.ArgumentParser, option: str, known: Iterable[str], *, about: str = "", may_be_none: bool = False
+) -> None:
+    """Add an option that takes some of these names, separated by commas; all of them by default. ``none`` means no
+    name, if that is allowed."""
+    names = tuple(known)
+    nothing = ", or none" if may_be_none else ""
 
-    def names(text: str) -> tuple[str, ...]:
+    def parse(text: str) -> tuple[str, ...]:
         found = () if may_be_none and text == "none" else tuple(text.split(","))
         for name in found:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"{name!r}: expected {allowed}")
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r}: expected one of {', '.join(names)}{nothing}")
         return found
 
-    return names
+    help_text = f"{about}{','.join(names)} (all){nothing}"
+    parser.add_argument(option, type=parse, default=names, metavar="NAME,NAME", help=help_text)
 
 
 async def run_until_signal(body: Callable[[*_Arguments], Awaitable[int]], *arguments: *_Arguments) -> int:

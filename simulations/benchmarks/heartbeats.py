@@ -27,7 +27,7 @@ import meshp2p
 from meshp2p.store.credentials import Credentials
 from meshp2p.trust.credential import found_mesh
 from meshp2p.trust.tokens import issue_token
-from simulations.benchmarks.command_line import add_benchmark, names_among, positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, add_names, positive, run_until_signal
 from simulations.benchmarks.costs import processor_seconds_of
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.systems import PeerUnavailable, available
@@ -217,14 +217,7 @@ def add_command(commands: Any) -> None:
         "--peers", type=Path, metavar="PYTHON", help="an interpreter with fastapi, starlette, msgspec and uvicorn"
     )
     parser.add_argument("--package", type=Path, default=ROOT, metavar="DIR", help="measure the meshp2p there")
-    systems = (*_MESHES, *_PEERS)
-    parser.add_argument(
-        "--only",
-        type=names_among(systems),
-        default=systems,
-        metavar="NAME,NAME",
-        help=f"{','.join(systems)} (all)",
-    )
+    add_names(parser, "--only", (*_MESHES, *_PEERS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.set_defaults(run=_run)
 

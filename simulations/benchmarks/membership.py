@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 from simulations.benchmarks.cold_starts import measure_discovery
-from simulations.benchmarks.command_line import add_benchmark, names_among, positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, add_names, positive, run_until_signal
 from simulations.benchmarks.costs import free_memory
 from simulations.benchmarks.hosts import HOSTS_MAX, Lan, open_lan
 from simulations.benchmarks.impaired_mesh import measure_loss, measure_partition, measure_starved
@@ -98,20 +98,8 @@ def add_command(commands: Any) -> None:
         "--sizes", type=_sizes, default=defaults.sizes, metavar="N,N", help="nodes of a mesh (3,16,64,128)"
     )
     parser.add_argument("--repeats", type=positive, default=4, help="of every thing that happens (%(default)s)")
-    parser.add_argument(
-        "--only",
-        type=names_among(NAMES),
-        default=NAMES,
-        metavar="NAME,NAME",
-        help=f"the start, and: {','.join(NAMES)} (all)",
-    )
-    parser.add_argument(
-        "--peers",
-        type=names_among(PEERS, may_be_none=True),
-        default=defaults.peers,
-        metavar="NAME,NAME",
-        help=f"{','.join(PEERS)} (all), or none",
-    )
+    add_names(parser, "--only", NAMES, about="the start, and: ")
+    add_names(parser, "--peers", PEERS, may_be_none=True)
     parser.add_argument("--idle", type=float, help=f"seconds of the idle window ({Pace().idle:g})")
     parser.add_argument("--cut", type=float, help=f"seconds of a partition ({Pace().cut:g})")
     parser.add_argument("--trouble", type=float, help=f"seconds of each loss, and of starving ({Pace().trouble:g})")

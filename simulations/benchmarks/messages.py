@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from simulations.benchmarks.command_line import add_benchmark, names_among, positive, run_until_signal
+from simulations.benchmarks.command_line import add_benchmark, add_names, positive, run_until_signal
 from simulations.benchmarks.costs import fsync_seconds
 from simulations.benchmarks.message_measures import (
     IN_FLIGHT,
@@ -99,19 +99,8 @@ def add_command(commands: Any) -> None:
         commands, "messages", "durable messages, request and reply, beside Redis, NATS and zenoh", __doc__
     )
     parser.add_argument("--repeats", type=positive, default=3, help="of everything (%(default)s)")
-    parser.add_argument(
-        "--peers",
-        type=names_among(MESSAGE_PEERS, may_be_none=True),
-        default=tuple(MESSAGE_PEERS),
-        metavar="NAME,NAME",
-        help=f"{','.join(MESSAGE_PEERS)} (all), or none",
-    )
-    parser.add_argument(
-        "--only",
-        choices=FEATURES,
-        action="append",
-        help="measure nothing else; may be repeated (all)",
-    )
+    add_names(parser, "--peers", MESSAGE_PEERS, may_be_none=True)
+    add_names(parser, "--only", FEATURES)
     parser.add_argument(
         "--directory",
         type=Path,
@@ -128,7 +117,7 @@ def _run_command(parsed: argparse.Namespace) -> int:
     options = Options(
         repeats=1 if parsed.quick else parsed.repeats,
         peers=parsed.peers,
-        only=tuple(parsed.only or FEATURES),
+        only=parsed.only,
         amounts=_QUICK if parsed.quick else Amounts(),
         directory=parsed.directory.absolute(),
         json=parsed.json,

@@ -24,7 +24,7 @@ from simulations.benchmarks.formation import bound_memory, form
 __all__ = ["Measure", "add_command", "measure_all", "measure_idle", "measure_seeds"]
 
 SIZES = (5, 100, 1000)
-GOALS = {5: 5_000.0, 100: 250.0, 1000: 20.0}
+GOALS = {5: 8_000.0, 100: 400.0, 1000: 20.0}
 """Virtual seconds in a second of processor time."""
 SEEDS_GOAL = 40.0
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import InstanceUpdated
 from meshp2p.simulation.checkers import CHECKERS
+from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.simulation import Simulation
 from simulations.ablations.safeguards import SAFEGUARDS
 from simulations.mutants.hunt import hunted, planned_runs
 from simulations.mutants.planted import copied, read_mutants
@@ -76,3 +79,9 @@ def test_a_record_that_is_not_what_its_owner_published_is_seen() -> None:
 def test_every_checker_is_shown_to_catch_something() -> None:
     shown = {safeguard.checker for safeguard in SAFEGUARDS.values()} | {"detection", "bounds", "records", *CAUGHT}
     assert shown >= set(CHECKERS)
+
+
+@pytest.mark.parametrize("watches", [0, 1, 3])
+def test_the_law_of_detours_follows_the_number_of_watched_nodes(watches: int) -> None:
+    options = Options(seed=2, nodes=8, checks=("detours",), config=ProtocolConfig(watches=watches))
+    assert not Simulation(build_schedule("detour-ends", options)).run().violations

@@ -63,6 +63,9 @@ WATCHED_AFTER = 30.0
 the nodes must have met before. Chosen, not measured."""
 
 
+RELAYS_MAX = 2
+"""So many of the nodes that a node watches are tried as relays."""
+
 RELAY_FAILED_SECONDS = 10.0
 """For so long after a failed call a node is no relay."""
 
@@ -131,7 +134,8 @@ class Detours(Checker):
             return
         self._relayed[key] = None
         place = ring.index(target)
-        watched = [ring[(place + distance) % len(ring)] for distance in (1, 2)]
+        successors = min(self.oracle.config.watches, RELAYS_MAX)
+        watched = [ring[(place + distance) % len(ring)] for distance in range(1, 1 + successors)]
         since = self.oracle.engine.now - RELAY_FAILED_SECONDS
         failed = [
             one == host.id or self._failed_at.get((host.key, host.life, one), -math.inf) >= since for one in watched
