@@ -35,12 +35,10 @@ _log = logging.getLogger("meshp2p.net")
 class PeerService(Router, Protocol):
     """The parts of this node that calls of other nodes use."""
 
-    has_woken_agent: bool
-    """Whether the last call answered a request of this node's agent."""
-
-    def answer_call(self, body: bytes, sender: bytes, /) -> bytes | Awaitable[bytes]:
-        """Return the reply to a call, or an awaitable of it. In a secured mesh ``sender`` is the machine at the other
-        end of the connection, empty for a call that it passed on. Raises :class:`RemoteProtocolError`."""
+    def answer_call(self, body: bytes, sender: bytes, /) -> tuple[bytes | Awaitable[bytes], bool]:
+        """Return the reply to a call, or an awaitable of it, and whether the call answered a request of this node's
+        agent. In a secured mesh ``sender`` is the machine at the other end of the connection, empty for a call that it
+        passed on. Raises :class:`RemoteProtocolError`."""
 
     async def answer_watch(self, body: bytes) -> bytes:
         """Return the first part of the reply to a watch. Raises :class:`RemoteProtocolError`."""
@@ -105,7 +103,7 @@ class CallServer:
             try:
                 verified = connection.verified
                 sender = b"" if verified is None or arrived.source else verified.machine
-                reply = service.answer_call(arrived.body, sender)
+                reply, has_woken_agent = service.answer_call(arrived.body, sender)
             except RemoteProtocolError as error:
                 connection.reset(arrived.call, ResetReason.REFUSED, str(error))
                 return
@@ -115,7 +113,7 @@ class CallServer:
                 return
             if isinstance(reply, bytes):
                 connection.protocol.send_part(arrived.call, reply, is_last=True)  # sent with what else was answered
-                connection.gives_way |= service.has_woken_agent
+                connection.gives_way |= has_woken_agent
                 return
             waiting = reply
         served = connection.served[arrived.call] = ServedCall(connection, arrived)

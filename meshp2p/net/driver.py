@@ -93,8 +93,6 @@ class Driver:
         self._backlog: collections.deque[Effect] = collections.deque()
         self._is_performing = False
         self._tickets = self._resolved = 0
-        self.has_woken_agent: bool = False
-        """Whether the last call of another node answered a request of the agent."""
         self._conditions: dict[trio.Event, Callable[[], bool]] = {}
         self._sleepers: dict[trio.Event, float] = {}
         self._watches: dict[int, trio.CancelScope] = {}
@@ -205,9 +203,10 @@ class Driver:
         finally:
             del self._sleepers[event]
 
-    def answer_call(self, body: bytes, sender: bytes = b"") -> bytes | Awaitable[bytes]:
-        """Return the frame that answers another node's call, or an awaitable of it if the machine does not know it yet.
-        In a secured mesh ``sender`` is the machine at the other end of the connection.
+    def answer_call(self, body: bytes, sender: bytes = b"") -> tuple[bytes | Awaitable[bytes], bool]:
+        """Return the frame that answers another node's call, or an awaitable of it if the machine does not know it yet,
+        and whether the call answered a request of the agent. In a secured mesh ``sender`` is the machine at the other
+        end of the connection.
 
         Raises :class:`RemoteProtocolError` if it is no call of this mesh. Cancel-safe: a late answer is dropped.
         """
@@ -221,17 +220,17 @@ class Driver:
             self.stats.count_refused(error.reason)
             raise
 
-    def _answer_request(self, request: CallRequest) -> bytes | Awaitable[bytes]:
+    def _answer_request(self, request: CallRequest) -> tuple[bytes | Awaitable[bytes], bool]:
         before, answer = self._resolved, self._expect_answer()
         reply, effects = self.machine.receive_call(request, trio.current_time(), answer.ticket)
         self.perform(effects)
-        self.has_woken_agent = self._resolved - before > (answer.reply is not None)
+        has_woken_agent = self._resolved - before > (answer.reply is not None)
         reply = answer.reply or reply
         if reply is None:
-            return self._await_answer(answer)
+            return self._await_answer(answer), has_woken_agent
         self._give_back(answer)
         self.stats.calls_answered += 1
-        return self._codec.encode(reply)
+        return self._codec.encode(reply), has_woken_agent
 
     async def _await_answer(self, answer: PendingAnswer) -> bytes:
         try:
@@ -247,7 +246,7 @@ class Driver:
         request = self._read_request(body, b"")
         if not isinstance(request, Probe):
             raise RemoteProtocolError(Refusal.BAD_VALUE, "a watch begins with a Probe")
-        reply = self._answer_request(request)
+        reply, _ = self._answer_request(request)
         return reply if isinstance(reply, bytes) else await reply
 
     async def wait_until_left(self) -> None:

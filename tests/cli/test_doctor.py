@@ -156,12 +156,12 @@ async def test_members_that_cannot_be_called_directly_or_at_all_are_told_of() ->
     own = Record("one", 1, State.ALIVE, "one", 1, (nowhere,), "h", 1, (), (), 1)
 
     class Answering(Node):
-        def answer_call(self, body: bytes, sender: bytes = b"") -> bytes | Awaitable[bytes]:
+        def answer_call(self, body: bytes, sender: bytes = b"") -> tuple[bytes | Awaitable[bytes], bool]:
             match CODEC.decode_request_untrusted(body):
                 case SyncRequest():
-                    return CODEC.encode(SyncReply(own, True, tuple(records), ()))
+                    return CODEC.encode(SyncReply(own, True, tuple(records), ())), False
                 case Probe():
-                    return CODEC.encode(Pong(self.name, self.boot, 0))
+                    return CODEC.encode(Pong(self.name, self.boot, 0)), False
                 case _:
                     return super().answer_call(body, sender)
 

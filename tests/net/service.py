@@ -38,7 +38,6 @@ class Node:
         self.name = name
         self.boot = boot
         self.requests: list[bytes] = []
-        self.has_woken_agent = False
         self.senders: list[bytes] = []
         self.refused: list[Refusal] = []
         self.left = trio.Event()
@@ -55,11 +54,11 @@ class Node:
         self.expelled: set[tuple[bytes, str]] = set()
         self.answer_query: Callable[[IncomingCall], Awaitable[None]] | None = None
 
-    def answer_call(self, body: bytes, sender: bytes = b"") -> bytes | Awaitable[bytes]:
+    def answer_call(self, body: bytes, sender: bytes = b"") -> tuple[bytes | Awaitable[bytes], bool]:
         CODEC.decode_request_untrusted(body)
         self.requests.append(body)
         self.senders.append(sender)
-        return CODEC.encode(Done()) if self.may_answer.is_set() else self._answer_later()
+        return (CODEC.encode(Done()) if self.may_answer.is_set() else self._answer_later()), False
 
     async def _answer_later(self) -> bytes:
         await self.may_answer.wait()

@@ -186,7 +186,7 @@ async def driving(
 
 
 async def answer_of(bench: Bench, request: CallRequest) -> CallReply:
-    answer = bench.driver.answer_call(CODEC.encode(request))
+    answer, _ = bench.driver.answer_call(CODEC.encode(request))
     return CODEC.decode_reply_untrusted(answer if isinstance(answer, bytes) else await answer)
 
 

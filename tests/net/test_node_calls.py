@@ -121,7 +121,6 @@ async def test_a_call_that_was_made_at_once_is_made_again_in_the_time_left_if_it
 @pytest.mark.parametrize("has_woken", [True, False])
 async def test_whom_a_call_wakes_runs_before_the_reply_is_sent(has_woken: bool, nursery: trio.Nursery) -> None:
     one, other = Node("a", 1), Node("b", 1)
-    other.has_woken_agent = has_woken
     async with running(one, other):
         for _ in range(20):  # tasks that are ready run in any order
             told: list[str] = []
@@ -131,9 +130,9 @@ async def test_whom_a_call_wakes_runs_before_the_reply_is_sent(has_woken: bool, 
                 await news.wait()
                 told.append("agent")
 
-            def answer(_body: bytes, _sender: bytes = b"", news: trio.Event = news) -> bytes:
+            def answer(_body: bytes, _sender: bytes = b"", news: trio.Event = news) -> tuple[bytes, bool]:
                 news.set()
-                return CODEC.encode(Done())
+                return CODEC.encode(Done()), has_woken
 
             nursery.start_soon(agent)
             other.answer_call = answer  # type: ignore[method-assign, assignment]
@@ -159,7 +158,7 @@ async def test_an_answer_that_is_none_fails_a_call_that_was_made_at_once(
     async with wired("a", "b") as (_, (one, other)):
         assert await one.peers.call(call_to(other)) == Done()
         for answer in (b"", b"?", Codec("another").encode(Done())):
-            monkeypatch.setattr(other, "answer_call", lambda body, sender=b"", answer=answer: answer)
+            monkeypatch.setattr(other, "answer_call", lambda body, sender=b"", answer=answer: (answer, False))
             outcome = await make_at_once(one, call_to(other))
             assert isinstance(outcome, CallFailed)
             assert outcome.failure is Failure.UNREACHABLE
