@@ -18,7 +18,7 @@ BUDGETS = {
     "cli": 3040,
     "client": 660,
     "contrib": 110,
-    "core": 8370,
+    "core": 8404,
     "discovery": 1050,
     "guard": 430,
     "http": 2440,

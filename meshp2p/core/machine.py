@@ -29,6 +29,7 @@ from meshp2p.core.datagrams import Datagram
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState, Signer
+from meshp2p.core.directory.tags import Tags
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Table, WatchOpened
 from meshp2p.core.events import InstanceJoined, LeadershipChanged
@@ -57,7 +58,8 @@ class Machine(View):
     the machine is suspended; leases use it. ``kept_messages`` are the rows that :class:`~meshp2p.core.effects.Store`
     wrote, in the order of keys; None if there is no disk: then messages are in memory only, and nothing waits for a
     write. ``age`` is that of the data directory in seconds. ``signer`` signs for a node of a secured mesh, whose driver
-    verifies all claims. ``process`` exceeds that of all earlier processes with this id; the default is the time.
+    verifies all claims. ``process`` exceeds that of earlier processes with this id (default: the time). Nodes of one
+    process may share ``tags``.
 
     Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
@@ -76,8 +78,9 @@ class Machine(View):
         age: float = 0.0,
         signer: Signer | None = None,
         process: int = 0,
+        tags: Tags | None = None,
     ) -> None:
-        kept, started_ms = kept or KeptState(), wall_ms()
+        kept, started_ms, has_disk = kept or KeptState(), wall_ms(), kept_messages is not None
         own = Record(
             **msgspec.structs.asdict(profile),
             incarnation=min(max(started_ms, kept.incarnation + 1), INCARNATION_MAX),
@@ -90,7 +93,7 @@ class Machine(View):
         check_item(own)
         self._lease_clock = lease_clock
         self._age = age
-        state = NodeState(own, config, random, wall_ms, kept, is_durable=kept_messages is not None, signer=signer)
+        state = NodeState(own, config, random, wall_ms, kept, is_durable=has_disk, signer=signer, tags=tags)
         self._build(state, kept_messages)
 
     def _build(self, state: NodeState, kept_messages: Sequence[tuple[Table, bytes, bytes]] | None) -> None:

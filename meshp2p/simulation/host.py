@@ -109,6 +109,7 @@ class Host(SecuredComputer):
             mail,
             lease_clock=self.clock.lease_seconds,
             age=self._engine.now,
+            tags=self._network.tags,
             **self._begin_security(draw),
         )
         if self.security is not None:
@@ -122,8 +123,7 @@ class Host(SecuredComputer):
         if machine is None:
             raise InternalError(f"host {self.key}: its process is prepared before it is started")
         self.began_at = self.now
-        kept = self.disk.read() if self.disk is not None else None
-        cause = self._note(What.START, "", kept, cause)
+        cause = self._note(What.START, "", self.disk.read() if self.disk is not None else None, cause)
         self._perform(machine.start(self.now), cause)
         self._await_renewal()
 

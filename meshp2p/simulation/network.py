@@ -12,6 +12,7 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.datagrams import Datagram
+from meshp2p.core.directory.tags import Tags
 from meshp2p.core.effects import Call, CallFailed, Failure, Send
 from meshp2p.errors import check
 from meshp2p.simulation.endpoint import CallInProgress, Endpoint, Introducer
@@ -59,6 +60,8 @@ class Network(NetworkPaths):
         super().__init__(engine, link, draw)
         self.watches: WatchLines = WatchLines(self)
         self.traffic: Traffic = Traffic()
+        self.tags: Tags = Tags()
+        """Shared by all nodes."""
         self.late_until: float = 0.0
         """When the last datagram arrives of those that were sent under impairments."""
         self.codec: MessageCodec | None = None

@@ -28,7 +28,7 @@ def check_machine(machine: Machine, now: float) -> None:
     assert set(state.reach) <= set(records)
     assert all(records[node_id].is_node for node_id in state.reach)
     assert set(machine._swim.paths._checks) <= set(members.nodes)
-    assert set(state.life._heard) == set(map(tag_of, records))
+    assert set(state.life._turn) == set(map(tag_of, records))
     assert set(machine._swim.prober.round_trips) <= set(records)
     assert len(state.gossip) <= config.members_max + config.departed_max
     suspects = {record.id for record in records.values() if record.state is State.SUSPECT}
@@ -46,7 +46,7 @@ def _check_tables(machine: Machine) -> None:
     assert len(members.departed) <= config.departed_max
     assert not set(members.records) & set(members.departed)
     assert set(members._unlisted) <= set(members.departed)
-    assert len(members._ids) == len(members) + len(members.departed)
+    assert len(members.tags.ids) == len(members) + len(members.departed)
     assert members.lowest == min(members.records, key=str.encode)
     nodes = {record.id for record in members.records.values() if record.is_node}
     assert set(members.nodes) == nodes

@@ -128,7 +128,7 @@ def test_rumours_about_unknown_ids_push_out_none_of_the_departed_that_were_liste
     departed = machine._state.members.departed
     assert set(known) <= set(departed)
     assert len(departed) == len(known) + config.departed_max // 8
-    assert len(machine._state.members._ids) == len(departed) + len(machine.records())
+    assert len(machine._state.members.tags.ids) == len(departed) + len(machine.records())
 
 
 def test_a_departed_that_was_never_listed_is_not_listed_by_a_late_record() -> None:

@@ -206,7 +206,7 @@ def test_the_departed_are_forgotten_after_their_time_and_the_oldest_where_they_a
     assert list(members.departed) == ["n4", "n5"]
     run_until(machine, 107.0)
     assert list(members.departed) == []
-    assert len(members._ids) == 1
+    assert len(members.tags.ids) == 1
 
 
 @pytest.mark.parametrize("since", [0.1, 1.1, 2.3, 4.7, 1234.567])
@@ -229,10 +229,10 @@ def test_a_node_alone_through_which_instances_come_and_go_does_not_grow() -> Non
     state = machine._state
     assert len(state.members.departed) == 10
     assert len(state.gossip) <= 11
-    assert len(state.members._ids) == 11
+    assert len(state.members.tags.ids) == 11
     assert len(state.timers._heap) < 200
     assert len(machine._swim.hosting._hosted) == 0
-    assert len(state.life._heard) == 1
+    assert len(state.life._turn) == 1
 
 
 def test_through_years_of_churn_no_table_of_a_node_grows() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.directory.life_signs import LifeSigns
+from meshp2p.core.directory.tags import Tags
 from meshp2p.core.record import tag_of
 
 IDS = ("a", "b", "c", "d")
@@ -115,5 +116,21 @@ def test_signs_of_life_are_forgotten_with_their_instance_however_many_come_and_g
     for number in range(10_000):
         life.note(f"n{number}", float(number))
         life.forget(f"n{number}")
-    assert len(life._heard) == len(life._turn) == len(life._assumed) == 0
+    assert len(life._turn) == len(life._tags.ids) == 0
+    assert len(life._heard) == len(life._assumed) == 2
     assert len(life._news) <= 256
+
+
+def test_nodes_that_share_tags_keep_their_own_signs_of_life() -> None:
+    tags = Tags()
+    here, there = LifeSigns(tags), LifeSigns(tags)
+    for instance_id in IDS:
+        there.note(instance_id, 1.0)
+    assert here.pack(4, 2.0) == ()
+    here.unpack(there.pack(4, 2.0), 2.0)
+    here.note_listed(tag_of("d"), 3.0)
+    assert [here[instance_id] for instance_id in IDS] == [None] * 4, "it lists none of them"
+    here.note("d", 3.0)
+    there.forget("d")
+    assert (here["d"], there["d"], here["a"]) == (3.0, None, None)
+    assert here.pack(4, 3.0) == (tag_of("d"), 0)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.directory.members import Members
+from meshp2p.core.directory.tags import Tags
 from meshp2p.core.record import Departed, Record, Rumour, State, claim_fingerprint, fingerprint, tag_of
 from tests.core.builders import a_record, claims
 
@@ -21,7 +22,8 @@ def check_against_a_recomputation(members: Members) -> None:
     assert set(members.nodes) == {record.id for record in members.records.values() if record.is_node}
     assert not members.records.keys() & members.departed.keys()
     known = members.records.keys() | members.departed.keys()
-    assert members._ids == {tag_of(instance_id): instance_id for instance_id in known}
+    assert members.tags.ids == {tag_of(instance_id): instance_id for instance_id in known}
+    assert sorted(members.tags.numbers.values()) == sorted({members.tags.numbers[tag_of(one)] for one in known})
     assert all(members.id_of(tag_of(instance_id)) == instance_id for instance_id in known)
     assert len(members) == len(members.records)
 
@@ -29,6 +31,7 @@ def check_against_a_recomputation(members: Members) -> None:
 @given(operations)
 def test_view_lowest_nodes_and_tags_are_those_of_the_records(operations: list[Record | Rumour | int]) -> None:
     members = Members()
+    known_max = 0
     top = (0, "")
     now = 0.0
     for operation in operations:
@@ -47,6 +50,8 @@ def test_view_lowest_nodes_and_tags_are_those_of_the_records(operations: list[Re
                 assert before == [*forgotten, *members.departed], "the oldest are forgotten first"
         assert (members.version != version) == (set(members.records) != listed)
         assert members.top_claim == (top if top[0] else (0, ""))
+        known_max = max(known_max, len(members) + len(members.departed))
+        assert max(members.tags.numbers.values(), default=0) <= known_max
         check_against_a_recomputation(members)
 
 
@@ -86,3 +91,13 @@ def test_who_departed_again_is_forgotten_by_its_last_departure() -> None:
         members.depart(Departed(instance_id, 1, State.DEAD, (), True, since))
     assert members.forget_departed(11.0, 10.0, 100) == ["b"]
     assert list(members.departed) == ["a"]
+
+
+def test_an_id_is_known_only_to_those_that_hold_it_if_tables_share_their_tags() -> None:
+    tags = Tags()
+    one, other = Members(tags), Members(tags)
+    one.put(a_record("a"))
+    assert (one.id_of(tag_of("a")), other.id_of(tag_of("a"))) == ("a", None)
+    other.depart(Departed("a", 1, State.DEAD, (), True, 0.0))
+    other.forget_departed(0.0, 1.0, 0)
+    assert (one.id_of(tag_of("a")), other.id_of(tag_of("a"))) == ("a", None)

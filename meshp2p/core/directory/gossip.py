@@ -44,13 +44,12 @@ class GossipQueue:
         self._item_bytes_max = item_bytes_max
         self._oversize: dict[str, tuple[Item, int]] = {}
         self._levels: list[dict[str, tuple[Item, int]]] = [{}]
-        self._level_of: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._level_of) + len(self._oversize)
+        return sum(map(len, self._levels)) + len(self._oversize)
 
     def __contains__(self, instance_id: str) -> bool:
-        return instance_id in self._level_of or instance_id in self._oversize
+        return any(instance_id in entries for entries in (*self._levels, self._oversize))
 
     @property
     def has_news(self) -> bool:
@@ -64,14 +63,10 @@ class GossipQueue:
             self._oversize[item.id] = (item, size)
         else:
             self._levels[0][item.id] = (item, size)
-            self._level_of[item.id] = 0
 
     def discard(self, instance_id: str) -> None:
-        level = self._level_of.pop(instance_id, None)
-        if level is not None:
-            del self._levels[level][instance_id]
-        else:
-            self._oversize.pop(instance_id, None)
+        for entries in (*self._levels, self._oversize):
+            entries.pop(instance_id, None)
 
     def pop_items(self, budget: int, retransmits: int) -> tuple[Item, ...]:
         """Return items that fit into ``budget`` bytes and one packet.
@@ -95,8 +90,8 @@ class GossipQueue:
             break
         for item, size, level in taken:
             self._count_told(item, size, level, retransmits)
-        if not self._level_of:
-            self._level_of = {}
+        if not any(self._levels):
+            self._levels = [{}]
         return tuple(item for item, _, _ in taken)
 
     def pop_oversize(self, budget: int) -> tuple[Item, ...]:
@@ -117,9 +112,7 @@ class GossipQueue:
         if not entries:
             self._levels[level] = {}  # an emptied dict keeps its memory
         if level + 1 >= retransmits:
-            del self._level_of[item.id]
             return
         if level + 1 == len(self._levels):
             self._levels.append({})
         self._levels[level + 1][item.id] = (item, size)
-        self._level_of[item.id] = level + 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
+from itertools import repeat
 from math import ceil, inf
 
+from meshp2p.core.directory.tags import Tags
 from meshp2p.core.record import tag_of
 
 __all__ = ["LifeSigns"]
@@ -13,7 +16,7 @@ _AGE_MAX = 36_000  # tenths of a second: older is told as this
 
 
 class LifeSigns:
-    """The last sign of life of each listed instance, on the caller's clock, by tag.
+    """The last sign of life of each listed instance, on the caller's clock.
 
     Spare bytes of each packet carry (tag, age) of a few others: first those that were just heard, so that news spreads
     like gossip, and where there is no news the others in turn. It is done for every packet, so it is kept lean.
@@ -22,22 +25,30 @@ class LifeSigns:
     time of its listing stands in for it, and is told to nobody: it would make a silent instance seem to speak.
     """
 
-    def __init__(self) -> None:
-        self._heard: dict[int, float] = {}
+    def __init__(self, tags: Tags | None = None) -> None:
+        self._tags = tags or Tags()
+        self._heard = array("d", [inf])
+        """By number, infinite for an instance that is not listed. No instance has the number 0."""
+        self._assumed = bytearray(1)
+        """By number, 1 for an instance without a sign of life: what is kept of it is when it was listed."""
         self._news: deque[int] = deque(maxlen=256)
         self._turn: deque[int] = deque()
-        self._assumed: set[int] = set()
-        """Instances without a sign of life: what is kept of them is when they were listed."""
 
     def __getitem__(self, instance_id: str) -> float | None:
-        return self._heard.get(tag_of(instance_id))
+        heard = self._heard[self._number(tag_of(instance_id))]
+        return heard if heard < inf else None
+
+    def _number(self, tag: int) -> int:
+        """Return the number of a tag, which may be above those of the listed instances: then 0."""
+        number = self._tags.numbers.get(tag, 0)
+        return number if number < len(self._heard) else 0
 
     def age(self, instance_id: str, now: float) -> float:
         """Return seconds since its last sign of life, as others may be told: the longest age there is if it gave
         none."""
-        tag = tag_of(instance_id)
-        heard = None if tag in self._assumed else self._heard.get(tag)
-        return _AGE_MAX / 10 if heard is None else max(0.0, now - heard)
+        number = self._number(tag_of(instance_id))
+        heard = inf if self._assumed[number] else self._heard[number]
+        return max(0.0, now - heard) if heard < inf else _AGE_MAX / 10
 
     def note(self, instance_id: str, when: float) -> None:
         """Keep the later of what is known and ``when``; from now on the instance is listed."""
@@ -46,32 +57,33 @@ class LifeSigns:
 
     def assume(self, instance_id: str, when: float) -> None:
         """Note that the instance is listed from ``when`` on, if it was not. That is no sign of life."""
-        tag = tag_of(instance_id)
-        if tag not in self._heard:
-            self._turn.append(tag)
-            self._heard[tag] = when
-            self._assumed.add(tag)
+        if self[instance_id] is None:
+            number = self._tags.hold(instance_id)
+            missing = number + 1 - len(self._heard)
+            self._heard.extend(repeat(inf, missing))
+            self._assumed.extend(bytes(max(0, missing)))
+            self._turn.append(tag_of(instance_id))
+            self._heard[number] = when
+            self._assumed[number] = True
 
     def note_listed(self, tag: int, when: float) -> None:
         """Keep the later of what is known and ``when``, where an instance with this tag is listed."""
-        known = self._heard.get(tag)
-        if known is None or when < known:
+        number = self._number(tag)
+        known = self._heard[number]
+        if when < known:
             return
-        self._heard[tag] = when
-        if tag in self._assumed:
-            self._assumed.discard(tag)
-            # a set that shrinks keeps its memory: at each power of two it is made anew
-            if not len(self._assumed) & (len(self._assumed) - 1):
-                self._assumed = set(self._assumed)
-            self._news.append(tag)
-        elif when - known > 0.5:
+        self._heard[number] = when
+        if self._assumed[number] or when - known > 0.5:
+            self._assumed[number] = False
             self._news.append(tag)
 
     def forget(self, instance_id: str) -> None:
-        tag = tag_of(instance_id)
-        if self._heard.pop(tag, None) is not None:
-            self._turn.remove(tag)
-            self._assumed.discard(tag)
+        if self[instance_id] is not None:
+            number = self._number(tag_of(instance_id))
+            self._heard[number] = inf
+            self._assumed[number] = False
+            self._turn.remove(tag_of(instance_id))
+            self._tags.release(instance_id)
 
     def pack(self, count: int, now: float) -> tuple[int, ...]:
         """Return up to ``count`` pairs of a tag and an age in tenths of a second, as
@@ -79,24 +91,26 @@ class LifeSigns:
 
         An age is rounded up: rounded down, a silent instance would seem to speak again each time it was passed on.
         """
-        heard, news, turn, assumed = self._heard, self._news, self._turn, self._assumed
+        heard, news, turn, assumed, numbers = self._heard, self._news, self._turn, self._assumed, self._tags.numbers
         ages: list[int] = []
-        for _ in range(min(count, len(heard))):
+        for _ in range(min(count, len(turn))):
             if news:
                 tag = news.popleft()
             else:
                 tag = turn.popleft()
                 turn.append(tag)
-            if tag in heard and tag not in assumed:
-                age = ceil((now - heard[tag]) * 10)
+            number = numbers.get(tag, 0)
+            if number < len(heard) and heard[number] < inf and not assumed[number]:
+                age = ceil((now - heard[number]) * 10)
                 ages.append(tag)
                 ages.append(0 if age < 0 else age if age < _AGE_MAX else _AGE_MAX)
         return tuple(ages)
 
     def unpack(self, ages: tuple[int, ...], now: float) -> None:
         """Take what a packet carried about instances that are listed; of others it is ignored."""
-        heard = self._heard
+        heard, numbers = self._heard, self._tags.numbers
         for place in range(0, len(ages) - 1, 2):
             tag, when = ages[place], now - ages[place + 1] * 0.1
-            if when >= heard.get(tag, inf):
+            number = numbers.get(tag, 0)
+            if number < len(heard) and when >= heard[number]:
                 self.note_listed(tag, when)

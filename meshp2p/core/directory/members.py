@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import Final
 
 from meshp2p.core.directory.nodes import Nodes
+from meshp2p.core.directory.tags import Tags
 from meshp2p.core.record import Claim, Departed, Record, State, claim_fingerprint, fingerprint, tag_of
 
 __all__ = ["Members", "size_of"]
@@ -27,7 +28,7 @@ class Members:
     precedence: its caller has decided.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tags: Tags | None = None) -> None:
         self.records: dict[str, Record] = {}
         self.departed: dict[str, Departed] = {}
         self.nodes: Nodes = Nodes()
@@ -38,7 +39,7 @@ class Members:
         self.lowest: str | None = None
         self.top_claim: Claim = (0, "")
         """The greatest claim to lead ever seen, including those of departed leaders."""
-        self._ids: dict[int, str] = {}
+        self.tags: Tags = tags or Tags()
         self._unlisted: dict[str, None] = {}
         """The departed that were never listed here, in the order of departing."""
 
@@ -47,7 +48,8 @@ class Members:
 
     def id_of(self, tag: int) -> str | None:
         """Return the live or departed id of this tag, or None if it is unknown."""
-        return self._ids.get(tag)
+        instance_id = self.tags.ids.get(tag)
+        return instance_id if instance_id in self.records or instance_id in self.departed else None
 
     def claim_of(self, instance_id: str) -> Record | Departed | None:
         """Return what is held about this id: its record, or that it departed; None if it is unknown."""
@@ -82,10 +84,10 @@ class Members:
         """List a live record, replacing what is held about its id."""
         old = self.records.get(record.id)
         if old is None:
-            self.departed.pop(record.id, None)
+            if self.departed.pop(record.id, None) is None:
+                self.tags.hold(record.id)
             self._unlisted.pop(record.id, None)
             self.version += 1
-            self._ids[tag_of(record.id)] = record.id
             if self.lowest is None or record.id.encode() < self.lowest.encode():
                 self.lowest = record.id
         else:
@@ -114,12 +116,12 @@ class Members:
     def depart(self, departed: Departed) -> None:
         """Move an id to the departed, or note that an unknown one is."""
         old = self.records.pop(departed.id, None)
-        self.departed.pop(departed.id, None)  # keeps the order of departing
+        if self.departed.pop(departed.id, None) is None and old is None:  # keeps the order of departing
+            self.tags.hold(departed.id)
         self.departed[departed.id] = departed
         self._unlisted.pop(departed.id, None)
         if not departed.was_listed:
             self._unlisted[departed.id] = None
-        self._ids[tag_of(departed.id)] = departed.id
         if old is None:
             return
         self.version += 1
@@ -148,7 +150,7 @@ class Members:
         for instance_id in forgotten:
             del self.departed[instance_id]
             self._unlisted.pop(instance_id, None)
-            self._ids.pop(tag_of(instance_id), None)
+            self.tags.release(instance_id)
         return forgotten
 
     def callable_dead(self) -> list[Departed]:

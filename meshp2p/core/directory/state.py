@@ -19,6 +19,7 @@ from meshp2p.core.directory.life_signs import LifeSigns
 from meshp2p.core.directory.local_health import LocalHealth
 from meshp2p.core.directory.members import Members
 from meshp2p.core.directory.patience import Patience
+from meshp2p.core.directory.tags import Tags
 from meshp2p.core.directory.timers import Timer, Timers
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Resolve, Send, Write
 from meshp2p.core.events import (
@@ -89,6 +90,7 @@ class NodeState:
         *,
         is_durable: bool = False,
         signer: Signer | None = None,
+        tags: Tags | None = None,
     ) -> None:
         self.signer = signer
         self.own = own
@@ -97,14 +99,14 @@ class NodeState:
         self.config = config
         self.random = random
         self.wall_ms = wall_ms
-        self.members: Members = Members()
+        self.members: Members = Members(tags)
         overhead = PACKET_OVERHEAD + (0 if signer is None else SEAL_BYTES) + AGE_BYTES * AGES_PER_PACKET
         self.item_bytes_max: int = config.packet_bytes_max - overhead
         """The largest item that fits into a packet."""
         self.gossip: GossipQueue = GossipQueue(self.item_bytes_max)
         self.gossip_after: float = -math.inf
         """The earliest time of the next round of gossip."""
-        self.life: LifeSigns = LifeSigns()
+        self.life: LifeSigns = LifeSigns(self.members.tags)
         self.local_health: LocalHealth = LocalHealth(config.local_health_max)
         self.timers: Timers = Timers()
         self.counters: Counters = Counters()
@@ -162,8 +164,7 @@ class NodeState:
     def age_at(self, when: float) -> int:
         """Return the milliseconds from the creation of the node's directory to this time.
 
-        Stored data uses this age, because a wall clock may be changed, and the driver's clock restarts with each
-        process.
+        Stored data uses it, since a wall clock may be changed, and the driver's clock restarts with each process.
         """
         return int((self.age_zero + when) * 1000)
 

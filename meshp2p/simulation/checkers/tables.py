@@ -26,8 +26,6 @@ _NAMES: Final[dict[Any, tuple[str, ...]]] = {}
 LISTED: Final = frozenset(
     (
         "Hosting._hosted",
-        "LifeSigns._assumed",
-        "LifeSigns._heard",
         "LifeSigns._turn",
         "Membership.suspicions",
         "NodeState.heard",
@@ -149,7 +147,7 @@ class Tables(Checker):
             return UNDER_WAY + listed // 8 + asks
         if is_calm and name in OPEN:
             return self._copies(since=oracle.engine.now - CALM) + UNDER_WAY
-        if name in ("Members.records", "Members.departed"):
+        if name in ("Members.records", "Members.departed") or name.startswith("Tags."):
             return len({*(host.id for host in oracle.hosts.values()), *oracle.agents, *oracle.deregistered})
         if name == "Confirmer._checks":  # a check ends up to a period after its node was removed
             return PROCESS_CHECKS_MAX
