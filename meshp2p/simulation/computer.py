@@ -178,8 +178,8 @@ class Computer:
 
     def handle_trust(self, life: int, action: Callable[..., None], *arguments: Any) -> None:
         """Take a step of an exchange about trust, in the process with this life."""
-        if self.machine is not None and life == self.life and not self.is_dark:
-            self._arrive(action, *arguments)
+        if not self.is_dark:
+            self._act(life, action, *arguments)
 
     def handle_call(self, exchange: CallInProgress) -> None:
         """Receive a call."""
@@ -198,9 +198,7 @@ class Computer:
 
     def handle_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         """Receive the result of a call of this host."""
-        if self.machine is None or exchange.life != self.life:
-            return
-        self._arrive(self._receive_reply, exchange, reply, peer, cause)
+        self._act(exchange.life, self._receive_reply, exchange, reply, peer, cause)
 
     def handle_watcher(self, line: WatchLine) -> None:
         """Note that another process watches this one from now on."""
@@ -208,12 +206,14 @@ class Computer:
 
     def handle_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
         """Note that a watch of this host was opened, or has ended."""
-        if self.machine is None or line.life != self.life:
-            return
-        self._arrive(self._receive_watch, line, outcome)
+        self._act(line.life, self._receive_watch, line, outcome)
+
+    def _act(self, life: int, action: Callable[..., None], *arguments: Any) -> None:
+        """Let the process with this life do this now, or as soon as it is ready."""
+        if self.machine is not None and life == self.life:
+            self._arrive(action, *arguments)
 
     def _arrive(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Let the process do this now, or as soon as it is ready."""
         if self._is_direct:
             action(*arguments)
         else:

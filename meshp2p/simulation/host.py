@@ -132,7 +132,7 @@ class Host(SecuredComputer):
         self._network.watches.break_all(self, is_silent=is_silent)
         self._network.watches.forget(self)
         self.machine = None
-        self._end_security()
+        self.security = None
         self._set_state(is_dark=is_silent, is_stopped=False)
         self._note(What.STOP, "", "silent" if is_silent else "killed", cause)
         for action, arguments, _ in self._inbox.clear():
@@ -275,8 +275,7 @@ class Host(SecuredComputer):
 
     def notice_address(self, life: int) -> None:
         """Let the process with this life notice the address of its machine."""
-        if self.machine is not None and life == self.life:
-            self._arrive(lambda: self._perform(self.running.readdress(self.addresses, self.now), 0))
+        self._act(life, lambda: self._perform(self.running.readdress(self.addresses, self.now), 0))
 
     def open_map(self, name: str) -> None:
         """Open a shared map for the agent on this node."""

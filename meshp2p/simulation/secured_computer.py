@@ -52,9 +52,6 @@ class SecuredComputer(Computer):
         self.security = None if self.member is None else self.member.start_process(self.id, draw)
         return {} if self.security is None else {"signer": self.security.signer, "process": self.security.process}
 
-    def _end_security(self) -> None:
-        self.security = None
-
     # What arrives, and what is sent
 
     def seal(self, effect: Send) -> bytes | None:
@@ -125,7 +122,7 @@ class SecuredComputer(Computer):
             self._do_after(self.key_seconds - self.retired_seconds, self._renew_keys)
 
     def _do_after(self, seconds: float, action: Callable[[], None]) -> None:
-        self._engine.at(self._engine.now + seconds, partial(self.handle_trust, self.life), action)
+        self._engine.at(self._engine.now + seconds, partial(self._act, self.life), action)
 
     def _renew_keys(self) -> None:
         if self.security is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.oracle import Oracle
@@ -62,11 +63,7 @@ class SecuredMesh:
         engine = self._oracle.engine
         for host in self._oracle.hosts.values():
             if host.id == node_id and host.machine is not None:
-                engine.at(engine.now + self._random(), self._look, (host, host.life))
-
-    def _look(self, process: tuple[Host, int]) -> None:
-        host, life = process
-        host.handle_trust(life, self._refresh, host)
+                engine.at(engine.now + self._random(), partial(host.handle_trust, host.life, self._refresh), host)
 
     def _refresh(self, host: Host) -> None:
         if host.security is not None:

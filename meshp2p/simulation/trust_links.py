@@ -7,6 +7,7 @@ takes no time of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 from meshp2p.errors import RemoteProtocolError
@@ -169,12 +170,8 @@ class SecuredLinks:
         """Send an update, which may be followed by ``rounds`` - 1 more; 0: it is not answered."""
         delay = self._network.legs(host.key, peer.key, 1)
         if delay is not None:
-            message = (host, host.life, peer, peer.life, update, rounds)
-            self._engine.at(self._engine.now + delay, self._deliver, message)
-
-    def _deliver(self, message: tuple[Host, int, Host, int, TrustUpdate, int]) -> None:
-        host, life, peer, peer_life, update, rounds = message
-        peer.handle_trust(peer_life, self._answer, host, life, peer, update, rounds)
+            deliver = partial(peer.handle_trust, peer.life, self._answer, host, host.life, peer, update)
+            self._engine.at(self._engine.now + delay, deliver, rounds)
 
     def _answer(self, host: Host, life: int, peer: Host, update: TrustUpdate, rounds: int) -> None:
         trust = _security(peer).credential.trust
@@ -185,12 +182,9 @@ class SecuredLinks:
         delay = self._network.legs(peer.key, host.key, 1)
         if rounds and delay is not None:
             reply = TrustUpdate(trust.digest(), Statements() if is_equal else trust.statements())
-            self._engine.at(self._engine.now + delay, self._return, (host, life, peer, reply, rounds))
+            deliver = partial(host.handle_trust, life, self._take_reply, host, peer, reply)
+            self._engine.at(self._engine.now + delay, deliver, rounds)
         self.look(peer)
-
-    def _return(self, message: tuple[Host, int, Host, TrustUpdate, int]) -> None:
-        host, life, peer, reply, rounds = message
-        host.handle_trust(life, self._take_reply, host, peer, reply, rounds)
 
     def _take_reply(self, host: Host, peer: Host, reply: TrustUpdate, rounds: int) -> None:
         trust = _security(host).credential.trust

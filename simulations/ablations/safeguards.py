@@ -257,6 +257,12 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "shut-outs",
         alter=trust.without_trust_updates,
     ),
+    "key-renewal": Safeguard(
+        "a node changes its key for datagrams in time",
+        "renewal",
+        "key-changes",
+        alter=trust.without_renewal,
+    ),
     "next-keys": Safeguard(
         "a node publishes its next key for datagrams before it uses it",
         "renewal",

@@ -17,6 +17,7 @@ __all__ = [
     "renew_without_notice",
     "retire_at_once",
     "verify_nothing",
+    "without_renewal",
     "without_replay_window",
     "without_trust_updates",
 ]
@@ -81,6 +82,11 @@ def without_trust_updates(host: Host) -> None:
     """Let nodes tell nobody what is new in their trust maps while they are connected."""
     links: Any = host._network.introducer
     links._send = _nothing
+
+
+def without_renewal(host: Host) -> None:
+    """Let the node use its first key for datagrams for ever."""
+    _security(host).guard.renew_keys = _nothing
 
 
 def renew_without_notice(host: Host) -> None:

@@ -31,6 +31,9 @@ MESH_SLOPE_MAX: Final = 0.0005
 
 SAMPLES: Final = 16
 
+KEY_SECONDS: Final = 3600.0
+"""How long a process uses a key for datagrams. Real nodes change it once a day, but none of these lives so long."""
+
 _NAMES: Final = ("n0", "n1", "n2", "n3", "n4")
 _TIMERS: Final = ("departed_retention", "message_timeout", "return_timeout", "map_deleted_retention")
 _NO_DATA: Final = (type, ModuleType, FunctionType, BuiltinFunctionType)
@@ -66,7 +69,7 @@ def churned_schedule(minutes: float, seed: int = 0) -> Schedule:
         maps=(MapPlan(name="map", nodes=_NAMES, at=10.0, until=duration, every=60.0, keys=50, deletions=0.5),),
         faults=tuple(_draw_faults(draw, duration)),
         config=replace(SMALL, **{name: getattr(real, name) for name in _TIMERS}),
-        security=SecurityPlan() if seed % 2 else None,
+        security=SecurityPlan(key_seconds=KEY_SECONDS) if seed % 2 else None,
     )
 
 

@@ -7,9 +7,13 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import InstanceUpdated
+from meshp2p.core.record import SignedRecord
+from meshp2p.core.swim import candidates
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.schedule import NodePlan, Schedule, SecurityPlan
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.faults import Sleep
 from simulations.ablations.safeguards import SAFEGUARDS
 from simulations.mutants.hunt import hunted, planned_runs
 from simulations.mutants.planted import copied, read_mutants
@@ -85,3 +89,28 @@ def test_every_checker_is_shown_to_catch_something() -> None:
 def test_the_law_of_detours_follows_the_number_of_watched_nodes(watches: int) -> None:
     options = Options(seed=2, nodes=8, checks=("detours",), config=ProtocolConfig(watches=watches))
     assert not Simulation(build_schedule("detour-ends", options)).run().violations
+
+
+@pytest.mark.parametrize(("interval", "hours"), [(3600.0, 4.0), (60.0, 0.1)])
+def test_a_node_dials_its_own_address_once_an_hour_and_no_more_often(
+    monkeypatch: pytest.MonkeyPatch, interval: float, hours: float
+) -> None:
+    monkeypatch.setattr(candidates, "OWN_ADDRESS_INTERVAL", interval)
+    nodes = (NodePlan(id="a", seeds=("a", "b")), NodePlan(id="b", seeds=("a", "b")))
+    schedule = Schedule(scenario="hours", seed=1, duration=3600.0 * hours, nodes=nodes, checks=("dials",))
+    assert bool(Simulation(schedule).run().violations) == (interval < 3600.0)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_process_changes_its_key_in_time_and_late_only_if_it_was_stopped(stopped: bool) -> None:
+    pause = (Sleep(begin=45.0, end=85.0, node="n1"),) if stopped else ()
+    plan = SecurityPlan(key_seconds=30.0, retired_seconds=5.0)
+    names = ("n0", "n1", "n2")
+    nodes = tuple(NodePlan(id=name, seeds=("n0",)) for name in names)
+    schedule = Schedule(scenario="keys", seed=1, duration=120.0, nodes=nodes, faults=pause, security=plan)
+    simulation = Simulation(schedule)
+    assert not simulation.run().violations
+    for host in simulation.oracle.live:
+        own = host.running.own
+        assert isinstance(own, SignedRecord)
+        assert own.proof.key_number >= 3  # also the one that slept when its key was due

@@ -154,7 +154,7 @@ def test_a_chain_of_invitations_is_bounded() -> None:
 # Safeguards
 
 TRUST = ("replay-window", "signatures", "certificates", "boots", "kept-revocations", "trust-updates")
-KEYS = ("next-keys", "former-keys", "map-exchange")
+KEYS = ("key-renewal", "next-keys", "former-keys", "map-exchange")
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ from meshp2p.core.calls import CallReply, SyncReply, SyncRequest
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MAX
 from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
+from meshp2p.core.swim.candidates import OWN_ADDRESS_INTERVAL
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Moved
 
 __all__ = ["Detours", "DialChecker", "Watching"]
 
-OWN_DIALS_MAX = 3
-"""How often a process dials its own address: once an hour, and once more where it was told of it anew."""
+OWN_DIALS_MAX, OWN_DIALS_SECONDS = 3, 0.7 * OWN_ADDRESS_INTERVAL
+"""How often a process dials its own address within so many seconds: once, and once more where it was told of it anew.
+The pause is shorter by a random quarter, and clocks may be fast."""
 
 
 class DialChecker(Checker):
@@ -27,17 +29,18 @@ class DialChecker(Checker):
     name = "dials"
 
     def prepare(self) -> None:
-        self._own: dict[str, int] = {}
+        self._own: dict[str, deque[float]] = {}
 
     def started(self, host: Host) -> None:
-        self._own[host.key] = 0
+        self._own[host.key] = deque(maxlen=OWN_DIALS_MAX)
 
     def calls(self, host: Host, effect: Call) -> None:
         is_own = type(effect.request) is SyncRequest and effect.addresses == (host.address,)
         if is_own and not self.oracle.has_had(Moved):
-            self._own[host.key] += 1
-            if self._own[host.key] == OWN_DIALS_MAX + 1:
+            dials, now = self._own[host.key], self.oracle.engine.now
+            if len(dials) == OWN_DIALS_MAX and now - dials[0] < OWN_DIALS_SECONDS:
                 self.violated(host, f"dials its own address for the {OWN_DIALS_MAX + 1}th time")
+            dials.append(now)
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         is_dial = type(effect.request) is SyncRequest and not effect.node_id and len(effect.addresses) == 1

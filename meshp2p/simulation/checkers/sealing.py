@@ -18,6 +18,11 @@ CALM_SECONDS = 10.0
 """So long after a disturbance all nodes have the records of the others. Chosen, not measured."""
 
 
+RENEWED_SECONDS = 20.0
+"""A change of keys may be late by so much: a process that is stopped for a moment retires its former key late, and then
+changes its key late. Chosen, not measured."""
+
+
 UNDER_WAY = 0.1
 """How long a datagram is on the way at most, in a calm mesh. Chosen, not measured."""
 
@@ -107,16 +112,30 @@ class Replays(Checker):
 
 
 class KeyChanges(Checker):
-    """In a calm mesh each datagram of a node that is listed opens, also while keys change, except those that are on the
-    way at that moment: the record with the new keys may overtake them."""
+    """A process changes its key in time. In a calm mesh each datagram of a node that is listed opens, also while keys
+    change, except those that are on the way at that moment: the record with the new keys may overtake them."""
 
     name = "key-changes"
+
+    def prepare(self) -> None:
+        self._used_since: dict[tuple[str, int, int], float] = {}
+        """By host, process and number of its key, since when it uses the key, or was last stopped."""
+
+    def tick(self) -> None:
+        now = self.oracle.engine.now
+        for host in self.oracle.live:
+            own = host.running.own
+            if isinstance(own, SignedRecord):
+                used = (host.key, host.life, own.proof.key_number)
+                if host.is_stopped:
+                    self._used_since[used] = now
+                elif now - self._used_since.setdefault(used, now) > host.key_seconds + RENEWED_SECONDS:
+                    self.violated(host, f"uses its key for datagrams for longer than {host.key_seconds:g} s")
 
     def barred(self, host: Host, data: bytes, source: Address, reason: Refusal) -> None:
         oracle = self.oracle
         if oracle.active or oracle.engine.now - oracle.disturbed_at < CALM_SECONDS or oracle.was_troubled:
             return
         sender = oracle.hosts.get(oracle.network.key_at(source))
-        if sender is None or sender.id not in host.listed or oracle.engine.now - sender.renewed_at < UNDER_WAY:
-            return
-        self.violated(host, f"does not open a datagram of {sender.key}: {reason}")
+        if sender and sender.id in host.listed and oracle.engine.now - sender.renewed_at >= UNDER_WAY:
+            self.violated(host, f"does not open a datagram of {sender.key}: {reason}")

@@ -6,7 +6,7 @@ import math
 
 from meshp2p.core.datagrams import Ack, Datagram
 from meshp2p.core.events import Event, InstanceEvent, InstanceJoined, InstanceLeft, InstanceUpdated
-from meshp2p.core.record import BOOT_DICE_BITS, owner_of, tag_of
+from meshp2p.core.record import BOOT_DICE_BITS, Record, owner_of, tag_of
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 
@@ -27,9 +27,8 @@ class Admissions(Checker):
         self._listed: dict[tuple[str, bytes, str], int] = {}
 
     def event(self, host: Host, event: Event) -> None:
-        if self.oracle.genuine is None:
-            return
-        if isinstance(event, InstanceEvent) and event.record.is_node and event.id != host.id:
+        is_secured = self.oracle.genuine is not None
+        if is_secured and isinstance(event, InstanceEvent) and event.record.is_node and event.id != host.id:
             record = event.record
             self._listed[host.key, owner_of(record), record.id] = record.boot >> BOOT_DICE_BITS
 
@@ -66,19 +65,13 @@ class ShutOuts(Checker):
         return list(last.values())
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, InstanceEvent) or not self._is_revoked(event):
-            return
         oracle = self.oracle
+        if not isinstance(event, InstanceEvent) or event.id not in oracle.shut_out or not self._is_of(event.record):
+            return
         if isinstance(event, InstanceLeft):
             self._ceased.setdefault((host.key, event.id), oracle.engine.now)
         elif (host.key, event.id) in self._ceased and host.id not in oracle.shut_out:
             self.violated(host, f"lists {event.id} again, whose machine was revoked")
-
-    def _is_revoked(self, event: InstanceEvent) -> bool:
-        oracle = self.oracle
-        if event.id not in oracle.shut_out or oracle.genuine is None:
-            return False
-        return oracle.genuine.machines.get(owner_of(event.record)) == event.id
 
     def opened(self, host: Host, data: bytes, datagram: Datagram) -> None:
         if not self._ceased or isinstance(datagram.body, Ack):  # a relay passes on the ack of another node
@@ -100,8 +93,13 @@ class ShutOuts(Checker):
                 self.violated(host, f"lists {node_id} {REVOKED_SECONDS:g} s after its machine was revoked")
 
     def _lists(self, host: Host, node_id: str) -> bool:
-        record, genuine = host.listed.get(node_id), self.oracle.genuine
-        return record is not None and genuine is not None and genuine.machines.get(owner_of(record)) == node_id
+        record = host.listed.get(node_id)
+        return record is not None and self._is_of(record)
+
+    def _is_of(self, record: Record) -> bool:
+        """Return whether this is a record of the machine that was invited for a node of this id."""
+        genuine = self.oracle.genuine
+        return genuine is not None and genuine.machines.get(owner_of(record)) == record.id
 
     def finish(self) -> None:
         for node in self.oracle.shut_out:
