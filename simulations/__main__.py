@@ -24,6 +24,7 @@ from simulations.ablations.safeguards import ablation
 from simulations.ablations.table import table_lines
 from simulations.baseline import compare, measure, read_baseline, write_baseline
 from simulations.chaos.command import add_chaos
+from simulations.exploration import add_exploration
 from simulations.floods.command import add_floods
 from simulations.frontier_command import add_frontier
 from simulations.fuzz.command import add_fuzz
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
     ablating.set_defaults(run=_ablations)
     add_chaos(commands)
+    add_exploration(commands)
     add_floods(commands)
     add_lan(commands)
     add_frontier(commands)

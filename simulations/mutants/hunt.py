@@ -1,8 +1,9 @@
 """The runs of the simulator that are to catch a planted fault.
 
 ``python -m simulations.mutants.hunt`` in a copy of the sources runs them, over the core as it stands there, and prints
-one JSON object: with ``--survey`` which runs fail and which execute the lines of which mutant (a :class:`Survey`), else
-the first run with a violation (a :class:`Catch`, or null). Where no run has one, figures are compared with the recorded
+one JSON object: with ``--survey`` which runs fail and which execute the lines of which mutant (a :class:`Survey`), with
+``--seeds`` the first of these seeds of the swarm with a violation, else the first run with one (a :class:`Catch`, or
+null). Where no run has one, figures are compared with the recorded
 ones, in the cases that ``--baseline`` names (``python -m simulations baseline`` compares the same): each run may keep
 every law though all of them together are slower or send more.
 """
@@ -14,7 +15,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -27,7 +28,7 @@ from simulations.baseline import CASES, compare, measure, read_baseline
 from simulations.mutants.planted import read_mutants
 from simulations.sweep import run_seed
 
-__all__ = ["BASELINE", "RUNS_MAX", "Catch", "Survey", "hunted", "planned_runs", "surveyed"]
+__all__ = ["BASELINE", "RUNS_MAX", "Catch", "Survey", "first_failed", "hunted", "planned_runs", "surveyed"]
 
 RUNS_MAX = 150
 """How many runs a fault has to survive."""
@@ -91,11 +92,11 @@ def _hangs(_signal: int, _frame: FrameType | None) -> None:
     raise _Hangs
 
 
-def _run(scenario: str, seed: int) -> tuple[str, str]:
+def _run(scenario: str, options: Options) -> tuple[str, str]:
     """The checker that failed this run first and what it said; empty where none did."""
     signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS_MAX)
     try:
-        outcome = run_seed(scenario, Options(seed=seed))
+        outcome = run_seed(scenario, options)
     except _Hangs:
         return "hangs", f"more than {CPU_SECONDS_MAX:g} s of processor time"
     except MemoryError:
@@ -110,7 +111,7 @@ def _hunt(numbers: Iterator[int]) -> Catch | None:
     runs = planned_runs()
     for number in numbers:
         scenario, seed = runs[number - 1]
-        checker, message = _run(scenario, seed)
+        checker, message = _run(scenario, Options(seed=seed))
         if checker:
             return Catch(checker, number, scenario, seed, message)
     return None
@@ -181,7 +182,7 @@ def _survey(share: int, of: int) -> Survey:
         tracer = _Tracer(frozen)
         sys.settrace(tracer.trace)
         try:
-            checker, message = _run(scenario, seed)
+            checker, message = _run(scenario, Options(seed=seed))
         finally:
             sys.settrace(None)
         if checker:
@@ -216,17 +217,41 @@ def surveyed(copy: Path, share: int, of: int) -> Survey:
     return msgspec.json.decode(_in_copy(copy, "--survey", f"{share}/{of}"), type=Survey, strict=False)
 
 
+def first_failed(copy: Path, seeds: Sequence[int], options: Options) -> int | None:
+    """Run these seeds of the swarm, with the nodes and the duration of ``options``, in a copy of the sources. Return
+    the first seed whose run has a violation."""
+    arguments = (
+        "--seeds",
+        ",".join(map(str, seeds)),
+        "--nodes",
+        str(options.nodes),
+        "--duration",
+        str(options.duration),
+    )
+    return msgspec.json.decode(_in_copy(copy, *arguments), type=int | None)
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", default="")
     parser.add_argument("--baseline", default="")
     parser.add_argument("--survey", default="")
+    parser.add_argument("--seeds")
+    parser.add_argument("--nodes", type=int)
+    parser.add_argument("--duration", type=float)
     given = parser.parse_args()
     signal.signal(signal.SIGVTALRM, _hangs)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     if given.survey:
         share, of = map(int, given.survey.split("/"))
-        answer: Survey | Catch | None = _survey(share, of)
+        answer: Survey | Catch | int | None = _survey(share, of)
+    elif given.seeds is not None:
+        runs = (
+            Options(seed=int(seed), nodes=given.nodes, duration=given.duration)
+            for seed in given.seeds.split(",")
+            if seed
+        )
+        answer = next((options.seed for options in runs if _run("swarm", options)[0]), None)
     else:
         answer = _hunt(map(int, filter(None, given.runs.split(","))))
         answer = answer or _compare(list(filter(None, given.baseline.split(","))))
