@@ -22,7 +22,7 @@ BUDGETS = {
     "discovery": 1050,
     "guard": 430,
     "http": 2440,
-    "net": 3242,
+    "net": 3245,
     "node": 5530,
     "recording": 1084,
     "simulation": 9150,

@@ -255,7 +255,7 @@ class Machine(View):
         Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused.
         """
         self._check_running()
-        if isinstance(request, Heartbeat | Deregister | ReadInstance):
+        if isinstance(request, (Heartbeat, Deregister, ReadInstance)):
             self._swim.pause_guard.check_arrival(now)
             self._swim.request(ticket, request, now)
         else:

@@ -25,8 +25,8 @@ class StoreWriter:
     failure or None.
 
     If the last transaction was made at once, so is the next one, without a switch to the task. Further stores wait
-    until all tasks that are ready have run, so that they are written together. Before each of these transactions,
-    ``gather()`` may put more stores.
+    until all tasks that are ready have run, so that they are written together. ``gather()`` puts those that were
+    scheduled.
     """
 
     def __init__(
@@ -43,12 +43,15 @@ class StoreWriter:
         self._scope = trio.CancelScope(shield=True)
         self._is_ending = False
         self._has_news = trio.Event()
+        self._scheduled = 0
+        self._are_many = False
 
     def schedule(self) -> bool:
-        """Return whether ``gather()`` will be called, in the task of :meth:`run`. If not, stores are made at once, or
-        not at all."""
-        if self._may_write_at_once or self._is_ending:
+        """Schedule a store that ``gather()`` puts before the next transaction. Return False if it must be put now: the
+        last transaction was for one store only, or no more are made."""
+        if not self._are_many or self._is_ending:
             return False
+        self._scheduled += 1
         self._has_news.set()
         return True
 
@@ -77,9 +80,11 @@ class StoreWriter:
 
     async def _run(self) -> None:
         while self._begun or self._waiting or not self._is_ending:
+            scheduled, self._scheduled = self._scheduled, 0
             self._gather()
             if not self._begun and self._waiting:
                 taken, self._waiting = self._waiting, []
+                self._are_many = max(scheduled, len(taken)) > 1
                 self._begin(taken)
             if self._begun is not None:
                 (stores, writing), self._begun = self._begun, None

@@ -485,12 +485,12 @@ async def agents_send(
 
 @asynccontextmanager
 async def sending(store: FakeStore) -> AsyncIterator[tuple[Bench, trio.Nursery]]:
-    """Run a driver that lists "peer", and whose disk writes something that waits."""
+    """Run a driver that lists "peer", and whose disk writes two stores that wait."""
     async with driving(FakeDisk().keep, store) as bench, trio.open_nursery() as nursery:
         del bench.machine.receive_stored  # the machine itself gets the outcomes
         bench.datagrams.put(gossip(PEER))
         await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
-        bench.driver.perform([a_store(0)])
+        bench.driver.perform([a_store(1), a_store(2)])
         await trio.testing.wait_all_tasks_blocked()
         yield bench, nursery
 
@@ -508,8 +508,29 @@ async def test_messages_of_many_agents_are_written_by_one_store_and_each_is_refu
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(outcomes) == ["0 SendReply", "1 UnknownInstance", "2 SendReply", "3 SendReply"]
         assert len(store.tried) == 2
-        assert bench.driver.stats.stores == 2
+        assert bench.driver.stats.stores == 3
         assert bench.machine.outbox.copies == 3
+
+
+class QuickStore(FakeStore):
+    """A store that makes each transaction at once."""
+
+    def store(self, batches: Sequence[tuple[Write, ...]]) -> None:  # type: ignore[override]
+        self.tried.append([write.key for batch in batches for write in batch])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_agents_that_send_on_and_on_share_their_transactions_though_the_disk_is_quick(
+    autojump_clock: trio.testing.MockClock, count: int
+) -> None:
+    store, outcomes = QuickStore(), list[str]()
+    async with sending(store) as (bench, _):
+        store.tried.clear()
+        for _ in range(10):
+            await agents_send(bench, ["peer"] * count, outcomes)
+        sizes = [len(keys) for keys in store.tried]
+        assert sum(sizes) == 10 * count
+        assert sizes[2:] == [count] * len(sizes[2:])
 
 
 async def test_a_message_of_an_agent_that_stops_waiting_before_it_is_accepted_is_not_sent(
@@ -547,7 +568,7 @@ async def test_messages_that_wait_at_the_end_are_still_written(autojump_clock: t
             await nursery.start(bench.driver.run)
             bench.datagrams.put(gossip(PEER))
             await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
-            bench.driver.perform([a_store(0)])
+            bench.driver.perform([a_store(1), a_store(2)])
             await trio.testing.wait_all_tasks_blocked()
             agents.start_soon(agents_send, bench, ["peer", "peer"], outcomes)
             await trio.testing.wait_all_tasks_blocked()
@@ -555,7 +576,7 @@ async def test_messages_that_wait_at_the_end_are_still_written(autojump_clock: t
             nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(outcomes) == ["0 SendReply", "1 SendReply"]
-    assert len(store.kept) == 4
+    assert len(store.kept) == 6
 
 
 # Calls and requests
