@@ -25,12 +25,12 @@ BUDGETS = {
     "net": 3245,
     "node": 5530,
     "recording": 1084,
-    "simulation": 9150,
+    "simulation": 9202,
     "store": 1284,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1740,
-    "virtual": 967,
+    "virtual": 1015,
     "wire": 1550,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be

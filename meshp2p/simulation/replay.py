@@ -12,6 +12,9 @@ from meshp2p.simulation.simulation import Result
 
 __all__ = ["RecordedResult", "read_replay", "write_replay"]
 
+BYTES_MAX = 1 << 24
+"""Larger files are refused; one of 20,000 nodes has some 5 MB."""
+
 
 class RecordedResult(msgspec.Struct, frozen=True):
     """The recorded result of a run: its digest, and its violations as text."""
@@ -37,9 +40,12 @@ def read_replay(path: Path) -> tuple[Schedule, RecordedResult]:
     Raises :class:`ConfigError` with one line if the file is missing, invalid, or of another format.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
     except OSError as error:
         raise ConfigError(f"replay file {path}: {error.strerror}") from None
+    if len(data) > BYTES_MAX:
+        raise ConfigError(f"replay file {path}: more than {BYTES_MAX >> 20} MiB")
     schedule = load_schedule(data)
     try:
         return schedule, msgspec.json.decode(data, type=_Outcome).outcome

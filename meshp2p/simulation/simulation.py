@@ -16,7 +16,7 @@ from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.checkers.trust import ShutOuts
 from meshp2p.simulation.injection import Injector
 from meshp2p.simulation.network import Traffic
-from meshp2p.simulation.schedule import Schedule
+from meshp2p.simulation.schedule import Schedule, check_fault
 from meshp2p.simulation.world import VIOLATIONS_MAX, Ablate, World
 from meshp2p.virtual.faults import EndingFault, Fault
 
@@ -100,9 +100,12 @@ class Simulation(World):
     # Faults, for those who step a simulation themselves
 
     def begin(self, fault: Fault) -> int:
-        """Begin a fault now, whatever its times are. Return the number with which to end it."""
+        """Begin a fault now, whatever its times are. Return the number with which to end it. Raises
+        :class:`~meshp2p.errors.ConfigError` for one that the mesh cannot have."""
+        fault = msgspec.structs.replace(fault, begin=self.engine.now, end=None)
+        check_fault(fault, {plan.id: plan for plan in self.schedule.nodes}, self.schedule.security)
         self._faults += 1
-        self._injector.begin(self._faults, msgspec.structs.replace(fault, begin=self.engine.now, end=None))
+        self._injector.begin(self._faults, fault)
         return self._faults
 
     def end(self, number: int) -> None:

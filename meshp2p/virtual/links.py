@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-import msgspec
-
+from meshp2p.errors import ConfigError
+from meshp2p.virtual.checked import Checked
 from meshp2p.virtual.faults import Faulty, Kind
 from meshp2p.virtual.impairments import Flight, Impairment, impairment_of
 from meshp2p.virtual.rules import Rule, rule_of
@@ -14,7 +14,7 @@ from meshp2p.virtual.rules import Rule, rule_of
 __all__ = ["LinkOptions", "Links"]
 
 
-class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LinkOptions(Checked, frozen=True, kw_only=True):
     """The network without faults. A packet takes ``delay`` seconds plus an exponential ``jitter``.
 
     The defaults are those of a quiet LAN. Chosen, not measured.
@@ -22,6 +22,10 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     delay: float = 0.0002
     jitter: float = 0.0002
+
+    def _check(self) -> None:
+        if not (0 <= self.delay <= 10 and 0 <= self.jitter <= 10):
+            raise ConfigError(f"link: delay = {self.delay}, jitter = {self.jitter}: expected 0 to 10 seconds")
 
 
 class Links:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from meshp2p.errors import ConfigError
+from meshp2p.virtual.checked import Checked
 
 __all__ = ["ALL_KINDS", "FaultOfNodes", "FaultOfOne", "Faulty", "Kind"]
 
@@ -23,7 +24,7 @@ class Kind(StrEnum):
 ALL_KINDS = (Kind.UDP, Kind.TCP, Kind.MULTICAST)
 
 
-class Faulty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault", tag=str):
+class Faulty(Checked, frozen=True, kw_only=True, tag_field="fault", tag=str):
     """The common part of all faults. Raises :class:`ConfigError` if a value is out of range."""
 
     begin: float = 0.0

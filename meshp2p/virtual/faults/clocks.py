@@ -17,6 +17,9 @@ class ClockStep(FaultOfOne, frozen=True, kw_only=True):
 
     is_mild: ClassVar[bool] = True
 
+    def _check(self) -> None:
+        self._seconds("seconds", self.seconds, -1e9, 1e9)
+
 
 class ClockRate(FaultOfOne, frozen=True, kw_only=True):
     """The monotonic clock runs at this rate: 1.05 is 5 % fast. The wall clock stays right."""
@@ -25,6 +28,6 @@ class ClockRate(FaultOfOne, frozen=True, kw_only=True):
 
     is_mild: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if not 0.5 <= self.rate <= 2:
             raise ConfigError(f"ClockRate: rate = {self.rate}: expected 0.5 to 2")

@@ -39,7 +39,7 @@ class DiskSlow(FaultOfOne, frozen=True, kw_only=True):
 
     is_mild: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("seconds", self.seconds, 0.0, 60.0)
 
 

@@ -41,7 +41,7 @@ class Partition(Faulty, frozen=True, kw_only=True):
     kinds: tuple[Kind, ...] = ALL_KINDS
     period: float = 0.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("period", self.period)
         if len(self.groups) < 2 or not all(self.groups):
             raise ConfigError("Partition: expected at least two groups, none of them empty")
@@ -116,7 +116,7 @@ class Crowded(Hidden, frozen=True, kw_only=True):
 
     connections: int = 0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.connections < 0:
             raise ConfigError(f"Crowded: connections = {self.connections}: expected 0 or more")
 
@@ -127,7 +127,7 @@ class Lossy(FaultOfNodes, frozen=True, kw_only=True):
     probability: float
     kinds: tuple[Kind, ...] = (Kind.UDP,)
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._share("probability", self.probability)
 
     def is_bearable(self) -> bool:
@@ -143,7 +143,7 @@ class Bursts(FaultOfNodes, frozen=True, kw_only=True):
     loss_good: float = 0.0
     loss_bad: float = 0.8
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("good", self.good, 0.001)
         self._seconds("bad", self.bad, 0.001)
         self._share("loss_good", self.loss_good)
@@ -158,7 +158,7 @@ class Duplicated(FaultOfNodes, frozen=True, kw_only=True):
 
     is_mild: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._share("probability", self.probability)
         self._seconds("seconds", self.seconds)
 
@@ -171,7 +171,7 @@ class Reordered(FaultOfNodes, frozen=True, kw_only=True):
 
     is_mild: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._share("probability", self.probability)
         self._seconds("seconds", self.seconds, 0.0, 0.1)
 
@@ -183,7 +183,7 @@ class Delayed(FaultOfNodes, frozen=True, kw_only=True):
     jitter: float = 0.0
     spikes: float = 0.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("seconds", self.seconds)
         self._seconds("jitter", self.jitter)
         self._share("spikes", self.spikes)
@@ -207,7 +207,7 @@ class Narrow(FaultOfDirection, frozen=True, kw_only=True):
     bytes_per_second: float = 0.0
     bytes_max: int = 0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("seconds", self.seconds)
         if self.bytes_per_second and not 100 <= self.bytes_per_second <= 1e12:
             raise ConfigError(f"Narrow: bytes_per_second = {self.bytes_per_second}: expected 0, or 100 to 1e12")
@@ -230,7 +230,7 @@ class Corrupted(FaultOfNodes, frozen=True, kw_only=True):
 
     probability: float
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._share("probability", self.probability)
 
     def is_bearable(self) -> bool:
@@ -256,6 +256,6 @@ class Forged(FaultOfNodes, frozen=True, kw_only=True):
 
     is_mild: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if not 0 < self.rate <= 10_000:
             raise ConfigError(f"Forged: rate = {self.rate}: expected more than 0 and at most 10,000 a second")

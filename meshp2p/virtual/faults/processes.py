@@ -71,7 +71,7 @@ class Slow(FaultOfOne, frozen=True, kw_only=True):
 
     seconds: float = 0.05
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("seconds", self.seconds, 0.0, 60.0)
 
 
@@ -81,7 +81,7 @@ class Stalls(FaultOfOne, frozen=True, kw_only=True):
     every: float = 5.0
     seconds: float = 1.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("every", self.every, 0.01)
         self._seconds("seconds", self.seconds, 0.0, self.every)
 
@@ -92,7 +92,7 @@ class Moved(FaultOfOne, frozen=True, kw_only=True):
 
     notices: float = 0.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._seconds("notices", self.notices, 0.0, 60.0)
 
 
@@ -101,7 +101,7 @@ class SmallBuffer(FaultOfOne, frozen=True, kw_only=True):
 
     datagrams: int = 4
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if not 1 <= self.datagrams <= 1_000_000:
             raise ConfigError(f"SmallBuffer: datagrams = {self.datagrams}: expected 1 to 1,000,000")
 
@@ -112,6 +112,6 @@ class DeadAddress(FaultOfOne, frozen=True, kw_only=True):
 
     number: int = 0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.number < 0:
             raise ConfigError(f"DeadAddress: number = {self.number}: expected 0 or more")

@@ -25,7 +25,7 @@ class ShutOut(FaultOfOne, frozen=True, kw_only=True):
     def names(self) -> tuple[str, ...]:
         return (self.node, self.by)
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.by == self.node:
             raise ConfigError(f"ShutOut: by = {self.by!r}: expected another node than the one that is revoked")
 
@@ -36,7 +36,7 @@ class Liar(FaultOfOne, frozen=True, kw_only=True):
 
     rate: float = 2.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         _check_rate("Liar", self.rate)
 
 
@@ -46,7 +46,7 @@ class Impostor(FaultOfNodes, frozen=True, kw_only=True):
 
     rate: float = 1.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         _check_rate("Impostor", self.rate)
 
     def without(self, node_id: str) -> Faulty | None:
