@@ -203,7 +203,10 @@ def _links(facts: Facts) -> Iterator[Finding]:
     links = {(report.id, link.node): link for report in facts.all_reports for link in report.links}
     reporting = {report.id for report in facts.all_reports}
     answering = {facts.own.id, *(name for name, heard in facts.reports.items() if not heard.is_late)}
+    suspects = {agent.id for agent in facts.agents if agent.state is State.SUSPECT}
     for (by, to), link in links.items():
+        if suspects & {by, to}:
+            continue  # its process may be gone or stopped; no other node hears it either
         back = links.get((to, by))
         if back is not None and to < by:
             continue  # one finding for both directions

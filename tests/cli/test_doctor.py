@@ -260,3 +260,19 @@ async def test_no_status_is_no_fault_of_the_network() -> None:
     assert found.is_well
     await note_status(NodeConfig.of(mesh="default"), empty := Findings())
     assert empty.checks == []
+
+
+async def test_a_node_whose_process_is_stopped_is_told_apart_from_one_behind_a_firewall() -> None:
+    # the system accepts connections for a process that does not run on
+    with socket.socket() as stopped, socket.socket() as gone:
+        stopped.bind(("127.0.0.1", 0))
+        stopped.listen()
+        gone.bind(("127.0.0.1", 0))
+        accepted, refused = (f"127.0.0.1:{one.getsockname()[1]}" for one in (stopped, gone))
+        text, hint = await examination._tell_stopped([refused, accepted], "c does not answer", "firewall")
+        assert text == "c does not answer; connections are accepted there"
+        assert hint.startswith("its process is stopped or stuck")
+        assert await examination._tell_stopped([refused], "c does not answer", "firewall") == (
+            "c does not answer",
+            "firewall",
+        )

@@ -298,3 +298,14 @@ def test_what_others_chose_is_escaped_in_sentences(hostile: str) -> None:
         assert (finding.text + finding.remedy).isascii()
         assert (finding.text + finding.remedy).isprintable()
     assert judge(seen, find_problems(seen)).text.isprintable()
+
+
+@pytest.mark.parametrize("how", ["pings", "relayed", "unreachable"])
+def test_a_node_that_is_suspected_is_no_matter_of_firewalls(how: Any) -> None:
+    """As one whose process is stopped while it is asked much: calls to it fail before it is declared dead."""
+    seen = facts(
+        {"links": (PoorLink("d", how, "", "no answer", 9.0),)},
+        agents=[*map(an_agent, NAMES), an_agent("d", state=State.SUSPECT)],
+        b=heard(links=(PoorLink("d", how, "a", "no answer", 9.0),)),
+    )
+    assert [finding.name for finding in find_problems(seen)] == ["suspect_agent"]

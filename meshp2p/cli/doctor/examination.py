@@ -3,6 +3,7 @@ discovery, calls them, and asks one of them to call back."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.discovery.seeds import resolve
 from meshp2p.errors import StartError
 from meshp2p.net.peers import open_stranger
+from meshp2p.net.sockets import connect_tcp
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.node.inviting import INVITATION_PREFIX
 from meshp2p.node.platform import find_place
@@ -119,7 +121,7 @@ class Examination:
         elif isinstance(reply, CallFailed):
             if "other_mesh" in reply.reason:
                 self.findings.other_tags.add(b"")
-            text, hint = _explain(seed, reply, self._config.mesh_name)
+            text, hint = await _tell_stopped([str(seed)], *_explain(seed, reply, self._config.mesh_name))
             self.findings.note("seed", IS_BROKEN, text, hint)
 
     async def _look_into_cache(self) -> None:
@@ -162,7 +164,8 @@ class Examination:
             if not node.is_reachable and node.id is not None:
                 hint = "open its UDP and TCP port in the firewall of its machine"
                 text = f"{node.id} is seen by {', '.join(node.sources)}; at {', '.join(node.addresses)} nobody answers"
-                self.findings.note("node", IS_WARNING if node.sources == ["cache"] else IS_BROKEN, text, hint)
+                state = IS_WARNING if node.sources == ["cache"] else IS_BROKEN
+                self.findings.note("node", state, *await _tell_stopped(node.addresses, text, hint))
 
     async def _call_members(self) -> None:
         """Call the members that no source showed."""
@@ -181,7 +184,8 @@ class Examination:
                 findings.note("member", IS_WARNING, text, hint)
             elif not member.answers:
                 text = f"{where}; {member.via} has no path to it either: it receives no messages from here"
-                findings.note("member", IS_BROKEN, text, "open its TCP port in the firewall of its machine")
+                hint = "open its TCP port in the firewall of its machine"
+                findings.note("member", IS_BROKEN, *await _tell_stopped(addresses, text, hint))
 
     def _reached(self) -> list[tuple[str, Address]]:
         """The ids and addresses of the nodes of other machines that answered."""
@@ -209,6 +213,16 @@ class Examination:
             state = IS_OK if findings.others else IS_WARNING
             text = f"nodes of other meshes are here: {names}; nodes of {self._config.mesh_name!r} do not see them"
             findings.note("mesh", state, text, "give all nodes the same --mesh")
+
+
+async def _tell_stopped(addresses: list[str], text: str, hint: str) -> tuple[str, str]:
+    """Return what is wrong with a node that does not answer, and what to do. If the system of its machine accepts a
+    connection, no firewall is in the way: its process does not run on."""
+    for address in addresses:
+        with trio.move_on_after(1.0), contextlib.suppress(OSError):
+            await (await connect_tcp(parse_address(address, DEFAULT_PORT))).aclose()
+            return f"{text}; connections are accepted there", "its process is stopped or stuck: see it on its machine"
+    return text, hint
 
 
 def _explain(seed: Address, failed: CallFailed, mesh: str) -> tuple[str, str]:
