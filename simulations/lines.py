@@ -15,7 +15,7 @@ FILE_LINES_MAX = 400
 
 BUDGETS = {
     "(modules)": 350,
-    "cli": 3048,
+    "cli": 3052,
     "client": 660,
     "contrib": 110,
     "core": 8404,

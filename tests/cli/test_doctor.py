@@ -26,6 +26,7 @@ from meshp2p.node.inviting import INVITATION_PREFIX
 from meshp2p.store.credentials import Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.credential import found_mesh
+from meshp2p.wire.codec import Codec
 from tests.http.meshes import open_mesh
 from tests.net.service import CODEC, Node, running
 
@@ -264,15 +265,16 @@ async def test_no_status_is_no_fault_of_the_network() -> None:
 
 async def test_a_node_whose_process_is_stopped_is_told_apart_from_one_behind_a_firewall() -> None:
     # the system accepts connections for a process that does not run on
+    other = Node("of another mesh", 1, codec=Codec("another"))
     with socket.socket() as stopped, socket.socket() as gone:
         stopped.bind(("127.0.0.1", 0))
         stopped.listen()
         gone.bind(("127.0.0.1", 0))
         accepted, refused = (f"127.0.0.1:{one.getsockname()[1]}" for one in (stopped, gone))
-        text, hint = await examination._tell_stopped([refused, accepted], "c does not answer", "firewall")
+        found = Examination(NodeConfig.of(mesh="default"), 1.0)
+        text, hint = await found._tell_stopped([refused, accepted], "c does not answer", "firewall")
         assert text == "c does not answer; connections are accepted there"
         assert hint.startswith("its process is stopped or stuck")
-        assert await examination._tell_stopped([refused], "c does not answer", "firewall") == (
-            "c does not answer",
-            "firewall",
-        )
+        async with running(other):
+            for address in (refused, str(other.address)):
+                assert await found._tell_stopped([address], "no answer", "firewall") == ("no answer", "firewall")

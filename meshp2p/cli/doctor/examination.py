@@ -121,7 +121,7 @@ class Examination:
         elif isinstance(reply, CallFailed):
             if "other_mesh" in reply.reason:
                 self.findings.other_tags.add(b"")
-            text, hint = await _tell_stopped([str(seed)], *_explain(seed, reply, self._config.mesh_name))
+            text, hint = await self._tell_stopped([str(seed)], *_explain(seed, reply, self._config.mesh_name))
             self.findings.note("seed", IS_BROKEN, text, hint)
 
     async def _look_into_cache(self) -> None:
@@ -165,7 +165,7 @@ class Examination:
                 hint = "open its UDP and TCP port in the firewall of its machine"
                 text = f"{node.id} is seen by {', '.join(node.sources)}; at {', '.join(node.addresses)} nobody answers"
                 state = IS_WARNING if node.sources == ["cache"] else IS_BROKEN
-                self.findings.note("node", state, *await _tell_stopped(node.addresses, text, hint))
+                self.findings.note("node", state, *await self._tell_stopped(node.addresses, text, hint))
 
     async def _call_members(self) -> None:
         """Call the members that no source showed."""
@@ -185,7 +185,20 @@ class Examination:
             elif not member.answers:
                 text = f"{where}; {member.via} has no path to it either: it receives no messages from here"
                 hint = "open its TCP port in the firewall of its machine"
-                findings.note("member", IS_BROKEN, *await _tell_stopped(addresses, text, hint))
+                findings.note("member", IS_BROKEN, *await self._tell_stopped(addresses, text, hint))
+
+    async def _tell_stopped(self, addresses: list[str], text: str, hint: str) -> tuple[str, str]:
+        """Return what is wrong with a node that does not answer, and what to do. If the system of its machine accepts a
+        connection and nothing answers there, no firewall is in the way: its process does not run on."""
+        async with open_stranger(self._codec) as peers:
+            for address in [parse_address(each, DEFAULT_PORT) for each in addresses]:
+                reply = await peers.call(Call(0, (address,), Probe(0), 1.0))
+                if isinstance(reply, CallFailed) and reply.failure is Failure.TIMEOUT:
+                    with trio.move_on_after(1.0), contextlib.suppress(OSError):
+                        await (await connect_tcp(address)).aclose()
+                        text = f"{text}; connections are accepted there"
+                        return text, "its process is stopped or stuck: see it on its machine"
+        return text, hint
 
     def _reached(self) -> list[tuple[str, Address]]:
         """The ids and addresses of the nodes of other machines that answered."""
@@ -213,16 +226,6 @@ class Examination:
             state = IS_OK if findings.others else IS_WARNING
             text = f"nodes of other meshes are here: {names}; nodes of {self._config.mesh_name!r} do not see them"
             findings.note("mesh", state, text, "give all nodes the same --mesh")
-
-
-async def _tell_stopped(addresses: list[str], text: str, hint: str) -> tuple[str, str]:
-    """Return what is wrong with a node that does not answer, and what to do. If the system of its machine accepts a
-    connection, no firewall is in the way: its process does not run on."""
-    for address in addresses:
-        with trio.move_on_after(1.0), contextlib.suppress(OSError):
-            await (await connect_tcp(parse_address(address, DEFAULT_PORT))).aclose()
-            return f"{text}; connections are accepted there", "its process is stopped or stuck: see it on its machine"
-    return text, hint
 
 
 def _explain(seed: Address, failed: CallFailed, mesh: str) -> tuple[str, str]:
