@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     sweeping.add_argument("--seeds", type=int, default=100, help="number of seeds (default: 100)")
     sweeping.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
     sweeping.add_argument(
-        "--varied", action="store_true", help="choose seeds whose schedules differ, of eight times as many"
+        "--varied", action="store_true", help="choose seeds whose schedules differ, of 32 times as many"
     )
     where = sweeping.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
