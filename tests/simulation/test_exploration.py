@@ -32,7 +32,7 @@ def test_a_run_that_fails_without_the_fault_does_not_find_it(monkeypatch: pytest
     def run_seed(_scenario: str, options: Options) -> Seed:
         return Seed(options.seed, None if options.seed == 6 else run_without_fault)
 
-    run_without_fault = sweep.run_seed("swarm", Options(seed=0, nodes=2, duration=1.0)).result
+    run_without_fault = sweep.run_seed("calm", Options(duration=5.0)).result
     monkeypatch.setattr(exploration, "first_failed", first_failed)
     monkeypatch.setattr(exploration, "run_seed", run_seed)
     assert runs_to_find(FAULTS[0], [5, 6, 7, 8, 9]) == 4
