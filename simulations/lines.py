@@ -18,7 +18,7 @@ BUDGETS = {
     "cli": 3052,
     "client": 660,
     "contrib": 110,
-    "core": 8404,
+    "core": 8410,
     "discovery": 1050,
     "guard": 430,
     "http": 2440,

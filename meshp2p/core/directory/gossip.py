@@ -44,9 +44,10 @@ class GossipQueue:
         self._item_bytes_max = item_bytes_max
         self._oversize: dict[str, tuple[Item, int]] = {}
         self._levels: list[dict[str, tuple[Item, int]]] = [{}]
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._levels)) + len(self._oversize)
+        return self._count
 
     def __contains__(self, instance_id: str) -> bool:
         return any(instance_id in entries for entries in (*self._levels, self._oversize))
@@ -58,6 +59,7 @@ class GossipQueue:
 
     def put(self, item: Item) -> None:
         self.discard(item.id)
+        self._count += 1
         size = item_bytes(item)
         if size > self._item_bytes_max:
             self._oversize[item.id] = (item, size)
@@ -66,7 +68,7 @@ class GossipQueue:
 
     def discard(self, instance_id: str) -> None:
         for entries in (*self._levels, self._oversize):
-            entries.pop(instance_id, None)
+            self._count -= entries.pop(instance_id, None) is not None
 
     def pop_items(self, budget: int, retransmits: int) -> tuple[Item, ...]:
         """Return items that fit into ``budget`` bytes and one packet.
@@ -103,7 +105,7 @@ class GossipQueue:
                 taken.append(item)
                 budget -= size
         for item in taken:
-            del self._oversize[item.id]
+            self.discard(item.id)
         return tuple(taken)
 
     def _count_told(self, item: Item, size: int, level: int, retransmits: int) -> None:
@@ -112,6 +114,7 @@ class GossipQueue:
         if not entries:
             self._levels[level] = {}  # an emptied dict keeps its memory
         if level + 1 >= retransmits:
+            self._count -= 1
             return
         if level + 1 == len(self._levels):
             self._levels.append({})

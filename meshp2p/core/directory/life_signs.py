@@ -27,6 +27,7 @@ class LifeSigns:
 
     def __init__(self, tags: Tags | None = None) -> None:
         self._tags = tags or Tags()
+        self._numbers: dict[int, int] = self._tags.numbers
         self._heard = array("d", [inf])
         """By number, infinite for an instance that is not listed. No instance has the number 0."""
         self._assumed = bytearray(1)
@@ -40,7 +41,7 @@ class LifeSigns:
 
     def _number(self, tag: int) -> int:
         """Return the number of a tag, which may be above those of the listed instances: then 0."""
-        number = self._tags.numbers.get(tag, 0)
+        number = self._numbers.get(tag, 0)
         return number if number < len(self._heard) else 0
 
     def age(self, instance_id: str, now: float) -> float:
@@ -68,11 +69,10 @@ class LifeSigns:
 
     def note_listed(self, tag: int, when: float) -> None:
         """Keep the later of what is known and ``when``, where an instance with this tag is listed."""
-        number = self._number(tag)
-        known = self._heard[number]
-        if when < known:
+        heard, number = self._heard, self._numbers.get(tag, 0)
+        if number >= len(heard) or when < (known := heard[number]):
             return
-        self._heard[number] = when
+        heard[number] = when
         if self._assumed[number] or when - known > 0.5:
             self._assumed[number] = False
             self._news.append(tag)
@@ -91,7 +91,8 @@ class LifeSigns:
 
         An age is rounded up: rounded down, a silent instance would seem to speak again each time it was passed on.
         """
-        heard, news, turn, assumed, numbers = self._heard, self._news, self._turn, self._assumed, self._tags.numbers
+        heard, news, turn, assumed, numbers = self._heard, self._news, self._turn, self._assumed, self._numbers
+        size = len(heard)
         ages: list[int] = []
         for _ in range(min(count, len(turn))):
             if news:
@@ -100,17 +101,18 @@ class LifeSigns:
                 tag = turn.popleft()
                 turn.append(tag)
             number = numbers.get(tag, 0)
-            if number < len(heard) and heard[number] < inf and not assumed[number]:
-                age = ceil((now - heard[number]) * 10)
+            if number < size and (when := heard[number]) < inf and not assumed[number]:
+                age = ceil((now - when) * 10)
                 ages.append(tag)
                 ages.append(0 if age < 0 else age if age < _AGE_MAX else _AGE_MAX)
         return tuple(ages)
 
     def unpack(self, ages: tuple[int, ...], now: float) -> None:
         """Take what a packet carried about instances that are listed; of others it is ignored."""
-        heard, numbers = self._heard, self._tags.numbers
+        heard, numbers = self._heard, self._numbers
+        size = len(heard)
         for place in range(0, len(ages) - 1, 2):
             tag, when = ages[place], now - ages[place + 1] * 0.1
             number = numbers.get(tag, 0)
-            if number < len(heard) and when >= heard[number]:
+            if number < size and when >= heard[number]:
                 self.note_listed(tag, when)

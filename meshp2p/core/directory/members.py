@@ -40,6 +40,7 @@ class Members:
         self.top_claim: Claim = (0, "")
         """The greatest claim to lead ever seen, including those of departed leaders."""
         self.tags: Tags = tags or Tags()
+        self._ids: dict[int, str] = self.tags.ids
         self._unlisted: dict[str, None] = {}
         """The departed that were never listed here, in the order of departing."""
 
@@ -48,7 +49,7 @@ class Members:
 
     def id_of(self, tag: int) -> str | None:
         """Return the live or departed id of this tag, or None if it is unknown."""
-        instance_id = self.tags.ids.get(tag)
+        instance_id = self._ids.get(tag)
         return instance_id if instance_id in self.records or instance_id in self.departed else None
 
     def claim_of(self, instance_id: str) -> Record | Departed | None:
