@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from meshp2p.errors import InternalError
+from meshp2p.errors import ConfigError, InternalError
 from meshp2p.simulation.checkers import Checker, Convergence, Violation
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.maps import SharedMaps, convergence_bound
@@ -18,7 +18,7 @@ from meshp2p.simulation.injection import Injector
 from meshp2p.simulation.network import Traffic
 from meshp2p.simulation.schedule import Schedule, check_fault
 from meshp2p.simulation.world import VIOLATIONS_MAX, Ablate, World
-from meshp2p.virtual.faults import EndingFault, Fault
+from meshp2p.virtual.faults import EndingFault, Fault, Faulty
 
 __all__ = ["Result", "Simulation", "run"]
 
@@ -102,6 +102,8 @@ class Simulation(World):
     def begin(self, fault: Fault) -> int:
         """Begin a fault now, whatever its times are. Return the number with which to end it. Raises
         :class:`~meshp2p.errors.ConfigError` for one that the mesh cannot have."""
+        if not isinstance(fault, Faulty):
+            raise ConfigError(f"fault = {ascii(fault)[:80]}: expected a fault of meshp2p.virtual.faults")
         fault = msgspec.structs.replace(fault, begin=self.engine.now, end=None)
         check_fault(fault, {plan.id: plan for plan in self.schedule.nodes}, self.schedule.security)
         self._faults += 1

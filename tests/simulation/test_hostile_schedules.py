@@ -194,6 +194,12 @@ def test_a_fault_that_the_mesh_cannot_have_does_not_begin_in_a_stepped_run(fault
     assert not simulation.oracle.active
 
 
+@pytest.mark.parametrize("fault", WRONG)
+def test_what_is_no_fault_does_not_begin(fault: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a fault"):
+        a_mesh(until=1.0).begin(fault)
+
+
 def broken_files() -> dict[str, bytes]:
     whole = dump_schedule(a_schedule())
     other: dict[str, Any] = json.loads(whole)
