@@ -34,22 +34,18 @@ class Alarm:
         self._spins = 0
 
     def set(self, deadline: float, cause: int) -> None:
-        """Ring at this time of the host's monotonic clock."""
+        """Ring at this time of the host's monotonic clock, unless an earlier time is set."""
         self.deadline = deadline
-        if self._clock.when(deadline) < self._at:
+        clock, engine = self._clock, self._engine
+        when = (deadline - clock.offset) / clock.rate
+        if when < self._at:
             self.cause = cause
-            self.look()
+            self._at = when = max(when, engine.now)
+            engine.at(when, self._wake, when)
 
     def look(self) -> None:
-        """Ring at the deadline, unless an earlier time is set. Called after the clock's rate changed, or if it rang
-        early."""
-        when = self._clock.when(self.deadline)
-        if when < self._at:
-            self._at = when = max(when, self._engine.now)
-            self._engine.at(when, self._wake, when)
-
-    def is_due(self) -> bool:
-        return self.deadline <= self._clock.now + 1e-9
+        """Set the same deadline again, because the clock's rate changed or the alarm rang early."""
+        self.set(self.deadline, self.cause)
 
     def is_spinning(self) -> bool:
         """Return whether too many timers were due at this moment. Call it once for each timer."""

@@ -41,7 +41,3 @@ class HostClock:
         """Change the rate of the monotonic clock from now on; 1 is right. The clock does not jump."""
         self.offset += self._engine.now * (self.rate - rate)
         self.rate = rate
-
-    def when(self, now: float) -> float:
-        """Return the virtual time at which the monotonic clock shows this value."""
-        return (now - self.offset) / self.rate

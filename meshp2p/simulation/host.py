@@ -321,15 +321,17 @@ class Host(SecuredComputer):
     # Time
 
     def _wake(self) -> None:
-        if self.machine is not None and not self.is_stopped:  # whoever resumes it looks at its clock
+        if self._is_direct:
+            self._handle_due()
+        elif self.machine is not None and not self.is_stopped:  # whoever resumes it looks at its clock
             self._arrive(self._handle_due)
 
     def _handle_due(self) -> None:
         """Fire due timers, and wake again at the next one."""
-        machine, alarm = self.machine, self._alarm
+        machine, alarm, now = self.machine, self._alarm, self.clock.now
         if machine is None:
             return
-        if not alarm.is_due():
+        if alarm.deadline > now + 1e-9:
             alarm.look()
             return
         if alarm.is_spinning():
@@ -338,8 +340,8 @@ class Host(SecuredComputer):
             return
         self._mark(self._engine.now)
         self._mark(self.number + 0.5)
-        cause = self._note(What.TIMER, "", None, alarm.cause)
-        self._perform(machine.handle_timeouts(max(self.clock.now, alarm.deadline)), cause)
+        cause = alarm.cause if self._trace is None else self._note(What.TIMER, "", None, alarm.cause)
+        self._perform(machine.handle_timeouts(max(now, alarm.deadline)), cause)
 
     # What the machine asks for
 
@@ -347,17 +349,21 @@ class Host(SecuredComputer):
         """Perform effects in their order, then schedule the next wake-up."""
         for effect in effects:
             self._cause = cause
-            perform(effect, self)
+            if type(effect) is Send:  # most are
+                self.perform_send(effect)
+            else:
+                perform(effect, self)
         if self.machine is not None:
             self._alarm.set(self.machine.next_deadline(), cause)
 
     def perform_send(self, effect: Send) -> None:
         datagram = effect.datagram
+        body = datagram.body
         if datagram.items:
             self._watcher.tells(self, datagram.items)
-        if type(datagram.body) is Ping:
-            self._watcher.pinged(self, datagram.body)
-        elif type(datagram.body) is Gossip:
+        if type(body) is Ping:
+            self._watcher.pinged(self, body)
+        elif type(body) is Gossip:
             self._watcher.gossips(self, effect)
         if self.is_watched:
             self._watcher.sent(self, effect)

@@ -6,7 +6,6 @@ import collections
 import enum
 import functools
 import math
-from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -177,22 +176,18 @@ def table_sizes(machine: Machine) -> collections.Counter[str]:
     """Return how many entries the tables of a machine have in all, by the class and the attribute that holds them. A
     name that ends with ``[]`` counts the entries of tables within a table."""
     sizes: collections.Counter[str] = collections.Counter()
-    seen = {id(machine)}
+    seen: set[int] = set()
     stack: list[Any] = [machine]
-
-    def visit(parts: Iterable[Any]) -> None:
-        for part in parts:
-            if _is_part(part.__class__) and id(part) not in seen:
-                seen.add(id(part))
-                stack.append(part)
-
     while stack:
         part = stack.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
         for name in _names(part):
             value: Any = getattr(part, name, None)
             if _is_part(value.__class__):
-                visit((value,))
-            elif isinstance(value, _TABLES) and value:
+                stack.append(value)
+            elif value and isinstance(value, _TABLES):
                 title = f"{part.__class__.__name__}.{name}"
                 sizes[title] += len(value)
                 found = value.values() if isinstance(value, dict) else value
@@ -200,7 +195,7 @@ def table_sizes(machine: Machine) -> collections.Counter[str]:
                 if any(issubclass(kind, _TABLES) for kind in kinds):
                     sizes[title + "[]"] += sum(len(one) for one in found if isinstance(one, _TABLES))
                 if any(map(_is_part, kinds)):
-                    visit(found)
+                    stack += [one for one in found if _is_part(one.__class__)]
     return sizes
 
 
