@@ -217,8 +217,7 @@ class Host(SecuredComputer):
         self._mark(self._engine.now)
         self._mark(-self.number)
         cause = self._note(What.CALLED, exchange.caller.key, request, exchange.cause)
-        self._answers -= 1  # agents' tickets count upwards
-        ticket = self._answers
+        self._answers = ticket = self._answers - 1  # agents' tickets count upwards
         self._answering[ticket] = (exchange, cause)
         self._watcher.called(self, request)
         reply, effects = self.running.receive_call(request, self.now, ticket)
@@ -321,9 +320,7 @@ class Host(SecuredComputer):
     # Time
 
     def _wake(self) -> None:
-        if self._is_direct:
-            self._handle_due()
-        elif self.machine is not None and not self.is_stopped:  # whoever resumes it looks at its clock
+        if self.machine is not None and not self.is_stopped:  # whoever resumes it looks at its clock
             self._arrive(self._handle_due)
 
     def _handle_due(self) -> None:
@@ -358,12 +355,11 @@ class Host(SecuredComputer):
 
     def perform_send(self, effect: Send) -> None:
         datagram = effect.datagram
-        body = datagram.body
         if datagram.items:
             self._watcher.tells(self, datagram.items)
-        if type(body) is Ping:
-            self._watcher.pinged(self, body)
-        elif type(body) is Gossip:
+        if type(datagram.body) is Ping:
+            self._watcher.pinged(self, datagram.body)
+        elif type(datagram.body) is Gossip:
             self._watcher.gossips(self, effect)
         if self.is_watched:
             self._watcher.sent(self, effect)
@@ -383,8 +379,7 @@ class Host(SecuredComputer):
     def perform_persist(self, effect: Persist) -> None:
         self._note(What.PERSIST, "", effect, self._cause)
         if self.disk is not None:
-            kept = KeptState(effect.incarnation, effect.epoch)
-            self._write(lambda disk: disk.write(kept), self._receive_persisted)
+            self._write(lambda disk: disk.write(KeptState(effect.incarnation, effect.epoch)), self._receive_persisted)
 
     def perform_store(self, effect: Store) -> None:
         self._write(lambda disk: disk.write_messages(effect.writes), partial(self._receive_stored, effect.number))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -39,17 +39,15 @@ VIOLATIONS_MAX = 20
 
 PORT = 7700
 
-_Told = ParamSpec("_Told")
 
-
-def _together(hooks: Sequence[Callable[_Told, None]]) -> Callable[_Told, None]:
+def _together(hooks: Sequence[Callable[..., None]]) -> Callable[..., None]:
     """One function that calls all of these. It is called for each packet, so it must be fast."""
     if len(hooks) == 1:
         return hooks[0]
 
-    def tell(*arguments: _Told.args, **options: _Told.kwargs) -> None:
+    def tell(*arguments: Any) -> None:
         for hook in hooks:
-            hook(*arguments, **options)
+            hook(*arguments)
 
     return tell
 

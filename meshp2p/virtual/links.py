@@ -98,7 +98,8 @@ class Links:
 
     def objection(self, sender: str, receiver: str, kind: Kind, now: float) -> str:
         """Return the name of the fault that blocks this kind of traffic, or an empty string."""
-        sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
+        if self.places:
+            sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
         for name, stops in self.rules:
             if stops(sender, receiver, now, kind):
                 return name

@@ -66,15 +66,16 @@ class ListenerChecker(Checker):
             self._suspected_at.pop((host.key, event.record.id), None)
 
     def gossips(self, host: Host, effect: Send) -> None:
+        key = self.oracle.network.key_at(effect.address) or ""
+        if self._suspected_at.get((host.key, key), math.inf) >= host.now:
+            return  # it was chosen before this node suspected it
         listed = host.listed
-        target = listed.get(self.oracle.network.key_at(effect.address) or "")
+        target = listed.get(key)
         if target is None or target.state is not State.SUSPECT or host.number >= OBSERVERS_MAX or host.is_leaving:
             return
         oracle = self.oracle
         if oracle.network.impairments or not all(isinstance(fault, _CLEAR) for fault in oracle.all_faults):
             return  # it may hear nodes that do not answer it
-        if self._suspected_at.get((host.key, target.id), host.now) >= host.now:
-            return  # it was chosen before this node suspected it
         items = effect.datagram.items
         if len(items) < 2 or items[0].id != target.id:
             return  # it is no round of gossip: one item is told to this node alone

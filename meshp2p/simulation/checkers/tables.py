@@ -185,17 +185,18 @@ def table_sizes(machine: Machine) -> collections.Counter[str]:
         seen.add(id(part))
         for name in _names(part):
             value: Any = getattr(part, name, None)
-            if _is_part(value.__class__):
+            sort = _sort(value.__class__)
+            if sort == "part":
                 stack.append(value)
-            elif value and isinstance(value, _TABLES):
+            elif sort == "table" and value:
                 title = f"{part.__class__.__name__}.{name}"
                 sizes[title] += len(value)
                 found = value.values() if isinstance(value, dict) else value
-                kinds = {one.__class__ for one in found}  # most tables have only numbers or records: none to look at
-                if any(issubclass(kind, _TABLES) for kind in kinds):
+                sorts = set(map(_sort, set(map(type, found))))  # most have only numbers or records: none to look at
+                if "table" in sorts:
                     sizes[title + "[]"] += sum(len(one) for one in found if isinstance(one, _TABLES))
-                if any(map(_is_part, kinds)):
-                    stack += [one for one in found if _is_part(one.__class__)]
+                if "part" in sorts:
+                    stack += [one for one in found if _sort(one.__class__) == "part"]
     return sizes
 
 
@@ -210,7 +211,10 @@ def _names(part: Any) -> tuple[str, ...]:
 
 
 @functools.cache
-def _is_part(kind: type) -> bool:
-    """Whether objects of this type belong to the core and change: no records, messages or numbers."""
+def _sort(kind: type) -> str:
+    """Return ``part`` if objects of this type belong to the core and change, ``table`` for other containers, and an
+    empty string for records, messages and numbers."""
     is_fixed = issubclass(kind, enum.Enum) or (issubclass(kind, msgspec.Struct) and kind.__struct_config__.frozen)
-    return kind.__module__.startswith("meshp2p.core.") and not is_fixed
+    if kind.__module__.startswith("meshp2p.core.") and not is_fixed:
+        return "part"
+    return "table" if issubclass(kind, _TABLES) else ""
