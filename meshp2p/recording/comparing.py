@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import math
+from array import array
 from types import CellType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from meshp2p.recording.outside import Outside
 
 __all__ = ["first_difference"]
 
-_PLAIN: Final = (int, float, str, bytes, bytearray, bool, type(None), enum.Enum, type)
+_PLAIN: Final = (int, float, str, bytes, bytearray, array, bool, type(None), enum.Enum, type)
 
 _CACHED: Final = frozenset(("_heap", "_unix_zero"))
 """Attributes that depend on when the machine was read. The heaps hold deadlines that are set elsewhere too."""

@@ -16,6 +16,7 @@ import inspect
 import io
 import pickletools
 import sys
+from array import array
 from collections.abc import Callable, Iterable
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final, TypeVar
@@ -86,6 +87,7 @@ class StateReader:
             writing.make_map: self._make_map,
             writing.make_entry: self._make_entry,
             writing.make_config: lambda values: ProtocolConfig(**values),
+            writing.make_numbers: self._make_numbers,
             writing.make_outside: lambda: outside,
             collections.deque: collections.deque,
         }
@@ -238,6 +240,11 @@ class StateReader:
         replica = ReplayedMap(name, None, self._outside, self._fillers)
         replica.load(entries, deleted)
         return replica
+
+    def _make_numbers(self, typecode: str, values: list[Any]) -> Any:
+        if type(values) is not list:  # bytearray would take a number for a size
+            raise _Invalid("no numbers")
+        return array(typecode, values) if typecode else bytearray(values)
 
     def _make_entry(self, key: str, stamp: Stamp, value_bytes: int) -> MapEntry:
         return self._weighed(MapEntry(key, stamp, self._fillers.of(value_bytes)), (key, stamp))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from array import array
 from collections.abc import Callable
 from types import CellType, FunctionType
 from typing import Any, Final
@@ -78,6 +79,9 @@ class StateWriter(pickle.Pickler):
     def _reduce_config(self, config: ProtocolConfig) -> Any:
         return make_config, (msgspec.structs.asdict(config),)
 
+    def _reduce_numbers(self, numbers: array[float] | bytearray) -> Any:
+        return make_numbers, (numbers.typecode if isinstance(numbers, array) else "", list(numbers))
+
     def _reduce_outside(self, _outside: RecordedOutside) -> Any:
         return make_outside, ()
 
@@ -93,6 +97,8 @@ _REDUCERS: Final[dict[type, Callable[[StateWriter, Any], Any]]] = {
     MapSync: StateWriter._reduce_sync,
     Put: StateWriter._reduce_put,
     ProtocolConfig: StateWriter._reduce_config,
+    array: StateWriter._reduce_numbers,
+    bytearray: StateWriter._reduce_numbers,
     RecordedOutside: StateWriter._reduce_outside,
 }
 
@@ -130,9 +136,23 @@ def make_config(values: dict[str, object]) -> ProtocolConfig:
     raise NotImplementedError
 
 
+def make_numbers(typecode: str, values: list[float]) -> array[float] | bytearray:
+    """An array of numbers of this type, or a bytearray if the type is empty."""
+    raise NotImplementedError
+
+
 def make_outside() -> RecordedOutside:
     """The surroundings of the machine."""
     raise NotImplementedError
 
 
-MAKERS: Final = (make_closure, make_cell, make_message, make_map, make_entry, make_config, make_outside)
+MAKERS: Final = (
+    make_closure,
+    make_cell,
+    make_message,
+    make_map,
+    make_entry,
+    make_config,
+    make_numbers,
+    make_outside,
+)

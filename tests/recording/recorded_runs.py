@@ -64,6 +64,7 @@ def record_run(schedule: Schedule, limits: RecorderLimits = ALL) -> tuple[Simula
         def make(*arguments: Any, **options: Any) -> Machine:
             # not the time of this machine, so that the same is recorded again
             recorder = Recorder(host.clock.wall_ms, "simulated", limits._replace(cost_factor=0.0))
+            options["tags"] = None  # other machines change those of the simulation, which is no input
             machine = KeepingMachine(*arguments, recorder=recorder, **options)
             machine.outcomes = []
             processes.append(RecordedProcess(f"{host.key} {host.life}", host, machine, recorder))
