@@ -132,7 +132,7 @@ class Host(SecuredComputer):
         self._network.watches.break_all(self, is_silent=is_silent)
         self._network.watches.forget(self)
         self.machine = None
-        self.security = None
+        self._end_security()
         self._set_state(is_dark=is_silent, is_stopped=False)
         self._note(What.STOP, "", "silent" if is_silent else "killed", cause)
         for action, arguments, _ in self._inbox.clear():

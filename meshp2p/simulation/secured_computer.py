@@ -52,6 +52,9 @@ class SecuredComputer(Computer):
         self.security = None if self.member is None else self.member.start_process(self.id, draw)
         return {} if self.security is None else {"signer": self.security.signer, "process": self.security.process}
 
+    def _end_security(self) -> None:
+        self.security = None
+
     # What arrives, and what is sent
 
     def seal(self, effect: Send) -> bytes | None:

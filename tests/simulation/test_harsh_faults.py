@@ -218,7 +218,7 @@ def test_they_are_told_in_words(fault: Fault, words: str) -> None:
 
 
 def test_values_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="bytes_per_second = 1: expected 0, or 100 to 1e12"):
+    with pytest.raises(ConfigError, match=r"bytes_per_second = 1.0: expected 0, or 100 to 1e12"):
         Narrow(senders=("a",), receivers=("b",), bytes_per_second=1)
     with pytest.raises(ConfigError, match=r"notices = 61.0: expected 0 to 60 seconds"):
         Moved(node="a", notices=61.0)

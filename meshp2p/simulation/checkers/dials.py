@@ -117,20 +117,28 @@ class Watching(Checker):
 class Detours(Checker):
     """A call goes through a relay only until the direct path was tried again and worked: for ``DIRECT_RETRY_MAX`` after
     the last obstacle, and then for the duration of the call that tries it. The first relay for a node
-    is one of the nodes that the node watches, unless calls to all of these just failed."""
+    is one of the nodes that the node watches, unless each of these just failed a call, or joined
+    while this one was under way."""
 
     name = "detours"
+    watches: tuple[type, ...] = (InstanceJoined,)
 
     def prepare(self) -> None:
         self._tried_at: dict[tuple[str, int, str], float] = {}
         self._relayed: dict[tuple[str, int, str], None] = {}
         self._failed_at: dict[tuple[str, int, str], float] = {}
+        self._joined_at: dict[tuple[str, int, str], float] = {}
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, InstanceEvent):
+            self._joined_at[host.key, host.life, event.record.id] = self.oracle.engine.now
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if isinstance(reply, CallFailed) and effect.node_id:
             self._failed_at[host.key, host.life, effect.node_id] = self.oracle.engine.now
 
-    def _check_relay(self, host: Host, target: str, relay: str) -> None:
+    def _check_relay(self, host: Host, effect: Call) -> None:
+        target, relay, now = effect.target, effect.node_id, self.oracle.engine.now
         key = (host.key, host.life, target)
         ring = sorted((each.id for each in host.listed.values() if each.is_node), key=str.encode)
         if key in self._relayed or target not in ring:
@@ -139,17 +147,19 @@ class Detours(Checker):
         place = ring.index(target)
         successors = min(self.oracle.config.watches, RELAYS_MAX)
         watched = [ring[(place + distance) % len(ring)] for distance in range(1, 1 + successors)]
-        since = self.oracle.engine.now - RELAY_FAILED_SECONDS
-        failed = [
-            one == host.id or self._failed_at.get((host.key, host.life, one), -math.inf) >= since for one in watched
-        ]
-        if relay not in watched and not all(failed):
+
+        def is_usable(watched_id: str) -> bool:
+            way = (host.key, host.life, watched_id)
+            has_failed = self._failed_at.get(way, -math.inf) >= now - RELAY_FAILED_SECONDS
+            return not (watched_id == host.id or has_failed or self._joined_at.get(way, 0.0) >= now - effect.timeout)
+
+        if relay not in watched and any(map(is_usable, watched)):
             self.violated(host, f"calls {target} through {relay} first, and it watches {' and '.join(watched)}")
 
     def calls(self, host: Host, effect: Call) -> None:
         if not effect.target:
             return
-        self._check_relay(host, effect.target, effect.node_id)
+        self._check_relay(host, effect)
         oracle = self.oracle
         now = oracle.engine.now
         due = oracle.disturbed_at + DIRECT_RETRY_MAX

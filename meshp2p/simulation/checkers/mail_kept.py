@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Done, Outcome, Refused, Why
+from meshp2p.core.calls import CallReply, CallRequest, Deliver, DeliverReply, Done, Outcome, Refused, Why
 from meshp2p.core.effects import Call, CallFailed, Table
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker
@@ -58,7 +58,7 @@ class MailKept(Checker):
         self._asked: Counter[Copy] = Counter()
         """How many acknowledgements of a copy are under way, or were accepted."""
         self._read_first: dict[tuple[str, int, str], float] = {}
-        """By host, process and message, when that was handed out first."""
+        """By host, process and message, when that was handed out first since it was delivered last."""
         self._largest = 0
         """The size of the largest message that was accepted."""
         self._lives: dict[str, tuple[str, int]] = {}
@@ -68,6 +68,11 @@ class MailKept(Checker):
         self._largest = max(self._largest, len(letter.payload) + MESSAGE_BYTES)
 
     # What homes take
+
+    def called(self, host: Host, request: CallRequest) -> None:
+        if type(request) is Deliver:  # each delivery is written anew, and may be handed out meanwhile
+            for parcel in request.parcels:
+                self._read_first.pop((host.key, host.life, parcel.message.id), None)
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(reply) is not DeliverReply or type(effect.request) is not Deliver:
@@ -158,8 +163,8 @@ class MailKept(Checker):
                 handed_out.setdefault(message.id, self.oracle.engine.now)
 
     def _check_on_disk(self, host: Host, messages: tuple[Message, ...]) -> None:
-        """Check that each message is on the disk ``AT_ONCE`` after it was handed out first: a node refuses what it
-        cannot write."""
+        """Check that each message is on the disk ``AT_ONCE`` after it was handed out first since its last delivery: a
+        node refuses what it cannot write."""
         oracle, disk = self.oracle, host.disk
         if disk is None or not oracle.has_had(DiskFull | DiskFails) or oracle.has_had(DiskSlow | DiskForgets):
             return

@@ -40,6 +40,9 @@ LISTED: Final = frozenset(
 )
 """Tables with one entry at most for each listed instance."""
 
+OF_ALL: Final = frozenset(("LifeSigns._numbers", "Members._ids", "Members.departed", "Members.records"))
+"""Tables with an entry for each instance that there ever was. The nodes of a simulation share the first two."""
+
 MAIL: Final = frozenset(
     (
         "AckNotifier.untold[]",
@@ -146,7 +149,7 @@ class Tables(Checker):
             return UNDER_WAY + listed // 8 + asks
         if is_calm and name in OPEN:
             return self._copies(since=oracle.engine.now - CALM) + UNDER_WAY
-        if name in ("Members.records", "Members.departed") or name.startswith("Tags."):
+        if name in OF_ALL or name.startswith("Tags."):
             return len({*(host.id for host in oracle.hosts.values()), *oracle.agents, *oracle.deregistered})
         if name == "Confirmer._checks":  # a check ends up to a period after its node was removed
             return PROCESS_CHECKS_MAX
