@@ -42,7 +42,7 @@ class Attackers:
                 for revoked in world.secured.revoke(node, by):
                     world.oracle.note_shut_out(revoked)
                     for checker in world.checkers.values():
-                        checker.revoked(revoked)
+                        checker.revoked(revoked, by)
                 world.fire(fault)
             case Liar() | Impostor():
                 self._repeat((number, fault))

@@ -162,8 +162,8 @@ class Checker:
         not know the instance. ``said`` are the last report that was answered before the question, and all later ones.
         """
 
-    def revoked(self, node_id: str) -> None:
-        """The machine of this node was revoked."""
+    def revoked(self, node_id: str, by: str) -> None:
+        """The machine of this node was revoked, on the machine of the node ``by``."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         """A fault is about to begin or to end."""

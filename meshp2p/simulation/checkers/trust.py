@@ -80,16 +80,23 @@ class ShutOuts(Checker):
             if tag_of(node) == datagram.body.sender and (host.key, node) in self._ceased:
                 self.violated(host, f"takes a datagram of {node}, whose machine was revoked")
 
-    def revoked(self, node_id: str) -> None:
-        self.oracle.engine.at(self.oracle.engine.now + REVOKED_SECONDS, self._look, node_id)
+    def revoked(self, node_id: str, by: str) -> None:
+        self.oracle.engine.at(self.oracle.engine.now + REVOKED_SECONDS, self._look, (node_id, by))
 
-    def _look(self, node_id: str) -> None:
+    def _look(self, revocation: tuple[str, str]) -> None:
+        node_id, by = revocation
         oracle = self.oracle
         if oracle.network.rules or oracle.network.impairments:
             return
-        for host in oracle.live:
-            is_well = oracle.well_for(host) >= REVOKED_SECONDS and not host.is_stopped
-            if is_well and oracle.steady_for(host) > REVOKED_SECONDS and self._lists(host, node_id):
+        well = [
+            host
+            for host in oracle.live
+            if oracle.well_for(host) >= REVOKED_SECONDS
+            and not host.is_stopped
+            and oracle.steady_for(host) > REVOKED_SECONDS
+        ]
+        for host in well if any(host.id == by for host in well) else ():  # a node that is off tells nobody
+            if self._lists(host, node_id):
                 self.violated(host, f"lists {node_id} {REVOKED_SECONDS:g} s after its machine was revoked")
 
     def _lists(self, host: Host, node_id: str) -> bool:
