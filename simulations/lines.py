@@ -25,7 +25,7 @@ BUDGETS = {
     "net": 3245,
     "node": 5530,
     "recording": 1107,
-    "simulation": 9219,
+    "simulation": 9222,
     "store": 1284,
     "testing": 1850,
     "threaded": 1700,

@@ -337,7 +337,7 @@ class Host(SecuredComputer):
             return
         self._mark(self._engine.now)
         self._mark(self.number + 0.5)
-        cause = alarm.cause if self._trace is None else self._note(What.TIMER, "", None, alarm.cause)
+        cause = self._note(What.TIMER, "", None, alarm.cause)
         self._perform(machine.handle_timeouts(max(now, alarm.deadline)), cause)
 
     # What the machine asks for

@@ -1,11 +1,11 @@
 """The runs of the simulator that are to catch a planted fault.
 
 ``python -m simulations.mutants.hunt`` in a copy of the sources runs them, over the core as it stands there, and prints
-one JSON object: with ``--survey`` which runs fail and which execute the lines of which mutant (a :class:`Survey`), with
-``--seeds`` the first of these seeds of the swarm with a violation, else the first run with one (a :class:`Catch`, or
-null). Where no run has one, figures are compared with the recorded
-ones, in the cases that ``--baseline`` names (``python -m simulations baseline`` compares the same): each run may keep
-every law though all of them together are slower or send more.
+one JSON object. With ``--survey`` it tells which runs fail and which execute the lines of which mutant (a
+:class:`Survey`), with ``--seeds`` the first of these seeds of the swarm that has a violation, and else the first run
+that has one (a :class:`Catch`, or null). If no run has one, figures are compared with the recorded ones, in the cases
+that ``--baseline`` names (``python -m simulations baseline`` compares the same): each run may keep every law though all
+of them together are slower or send more.
 """
 
 from __future__ import annotations

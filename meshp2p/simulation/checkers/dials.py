@@ -116,9 +116,8 @@ class Watching(Checker):
 
 class Detours(Checker):
     """A call goes through a relay only until the direct path was tried again and worked: for ``DIRECT_RETRY_MAX`` after
-    the last obstacle, and then for the duration of the call that tries it. The first relay for a node
-    is one of the nodes that the node watches, unless each of these just failed a call, or joined
-    while this one was under way."""
+    the last obstacle, and then for the duration of the call that tries it. The first relay for a node is one of those
+    that it watches, unless each of these failed a call just before, or joined while this call was under way."""
 
     name = "detours"
     watches: tuple[type, ...] = (InstanceJoined,)
@@ -151,7 +150,8 @@ class Detours(Checker):
         def is_usable(watched_id: str) -> bool:
             way = (host.key, host.life, watched_id)
             has_failed = self._failed_at.get(way, -math.inf) >= now - RELAY_FAILED_SECONDS
-            return not (watched_id == host.id or has_failed or self._joined_at.get(way, 0.0) >= now - effect.timeout)
+            is_new = self._joined_at.get(way, -math.inf) >= now - effect.timeout
+            return not (watched_id == host.id or has_failed or is_new)
 
         if relay not in watched and any(map(is_usable, watched)):
             self.violated(host, f"calls {target} through {relay} first, and it watches {' and '.join(watched)}")

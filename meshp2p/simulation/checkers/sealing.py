@@ -22,7 +22,6 @@ RENEWED_SECONDS = 20.0
 """A change of keys may be late by so much: a process that is stopped for a moment retires its former key late, and then
 changes its key late. Chosen, not measured."""
 
-
 UNDER_WAY = 0.1
 """How long a datagram is on the way at most, in a calm mesh. Chosen, not measured."""
 

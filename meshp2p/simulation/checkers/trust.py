@@ -95,7 +95,9 @@ class ShutOuts(Checker):
             and not host.is_stopped
             and oracle.steady_for(host) > REVOKED_SECONDS
         ]
-        for host in well if any(host.id == by for host in well) else ():  # a node that is off tells nobody
+        if not any(host.id == by for host in well):
+            return  # a node that is off tells nobody
+        for host in well:
             if self._lists(host, node_id):
                 self.violated(host, f"lists {node_id} {REVOKED_SECONDS:g} s after its machine was revoked")
 
